@@ -1,0 +1,137 @@
+"""Command line: `python -m labor_lib run --preset streets`."""
+
+import argparse
+import errno
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from labor_lib.errors import InputError
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="python -m labor_lib",
+        description="Domain adaptation with few labels: LabOR and its rivals.",
+    )
+    commands = main.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train, score and report methods; goes on where it was")
+    run.add_argument("--preset", default="streets", help="streets, camvid, gta5, synthia or smoke")
+    run.add_argument("--methods", default="main", help="names with commas between, or main, or all")
+    run.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
+    run.add_argument("--stages", type=int, help="rounds of select, label, train")
+    run.add_argument("--budget", type=float, help="share of an image's pixels, such as 0.022")
+    run.add_argument("--points", type=int, help="points an image, over all stages")
+    run.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
+    run.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
+    run.add_argument("--scene-seed", type=int, help="of the drawn scenes; seed i uses this + i")
+    run.add_argument("--source-root", type=Path, help="folder of the source dataset")
+    run.add_argument("--target-root", type=Path, help="folder of the target dataset")
+    run.add_argument("--data", type=Path, default=Path("data"), help="where scenes are drawn")
+    run.add_argument("--out", type=Path, help="run folder; runs/PRESET by default")
+    run.add_argument("--evaluate-on", choices=("test", "val"), help="val: to choose settings by")
+    run.add_argument("--no-imagenet", action="store_true", help="ResNet-101 from random weights")
+    report = commands.add_parser("report", help="write report.html of a run folder again")
+    report.add_argument("out", type=Path, help="run folder, such as runs/streets")
+    readme = commands.add_parser("readme", help="write a run's table into README.md")
+    readme.add_argument("out", type=Path, help="run folder, such as runs/streets")
+    readme.add_argument("--readme", type=Path, default=Path("README.md"))
+    return main
+
+
+def number_list(text: str) -> list[int]:
+    """ "0-2,5" -> [0, 1, 2, 5]; raises InputError for anything else."""
+    numbers = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise InputError(f"--seeds '{text}': give numbers such as 0 or 0-4 or 0,3")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def configure(options: argparse.Namespace):
+    """The preset with the options' changes; raises InputError for values that make no sense."""
+    from labor_lib.config import preset
+
+    config = preset(options.preset)
+    budget = config.budget
+    if options.stages is not None:
+        budget = replace(budget, stages=options.stages)
+    if options.budget is not None:
+        budget = replace(budget, pixels=options.budget)
+    if options.points is not None:
+        budget = replace(budget, points=options.points)
+    if budget.stages < 1:
+        raise InputError(f"--stages {budget.stages}: give at least 1")
+    if not 0 < budget.pixels <= 1:
+        raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
+    if budget.points < budget.stages:
+        raise InputError(f"--points {budget.points}: give at least one for each stage")
+    config = replace(config, budget=budget)
+    if options.scene_seed is not None:
+        config = replace(config, scene_seed=options.scene_seed)
+    if options.evaluate_on is not None:
+        config = replace(config, evaluate_on=options.evaluate_on)
+    if options.no_imagenet:
+        config = replace(config, train=replace(config.train, imagenet=False))
+    return config
+
+
+def run(options: argparse.Namespace) -> None:
+    from labor_lib.experiment import Experiment, Roots
+    from labor_lib.methods.registry import resolve
+    from labor_lib.report import print_table, write_report
+    from labor_lib.runtime import Progress, make_fabric
+
+    config = configure(options)
+    methods = resolve(options.methods.split(","))
+    seeds = number_list(options.seeds)
+    fabric = make_fabric(options.device, options.precision)
+    out = options.out or Path("runs") / config.preset
+    roots = Roots(options.data, options.source_root, options.target_root)
+    progress = Progress()
+    experiment = Experiment(config, out, roots, fabric, progress)
+    try:
+        table = experiment.run(methods, seeds)
+    finally:
+        progress.close()
+    print_table(table)
+    print(f"report: {write_report(out)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0; 2 for bad input, told in one line; 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "run":
+            run(options)
+        elif options.command == "report":
+            from labor_lib.report import write_report
+
+            print(write_report(options.out))
+        elif options.command == "readme":
+            from labor_lib.report import write_readme_table
+
+            write_readme_table(options.out, options.readme)
+    except InputError as error:
+        print(f"labor_lib: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "the run folder"
+        print(
+            f"labor_lib: {where}: {error.strerror}; make room or choose another --out, then run "
+            "the same command again: what is finished is kept",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("labor_lib: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

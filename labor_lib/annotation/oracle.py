@@ -1,0 +1,59 @@
+"""The oracle: the only way to a label of the target's training split.
+
+It stands for a person. It reads the label file of an image when it is asked about that image, and
+answers for the asked pixels alone.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from labor_lib.annotation.cost import Cost, count_cost
+from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.selection.record import Selection
+
+
+class Oracle:
+    """Answers selections from the label files of a split.
+
+    open_labelled: opens the split with its labels; called at the first question, so that the
+    files need not exist before.
+    """
+
+    def __init__(self, open_labelled: Callable[[], SegmentationFolder]):
+        self._open = open_labelled
+        self._folder: SegmentationFolder | None = None
+
+    def _label(self, index: int) -> np.ndarray:
+        if self._folder is None:
+            self._folder = self._open()
+        return self._folder.label(index).numpy()
+
+    def ask(self, selection: Selection) -> tuple[Selection, list[Cost]]:
+        """The same selection with its answers, and what each image cost.
+
+        A void pixel costs like any other and is answered 255. Raises InputError where a label
+        file is missing or damaged.
+        """
+        answers, costs = [], []
+        for index, positions in enumerate(selection.positions):
+            if len(positions) == 0:
+                answers.append(np.empty(0, np.uint8))
+                costs.append(Cost(0.0, 0, 0))
+                continue
+            truth = self._label(index)
+            height, width = self._folder.native_size(index)
+            answers.append(truth.reshape(-1)[positions])
+            costs.append(count_cost(selection.mask(index), truth, height * width))
+        return Selection(selection.size, selection.positions, answers), costs
+
+    def ask_everything(self) -> tuple[Callable[[int], np.ndarray], list[Cost]]:
+        """Full supervision: a function from image number to its label, and what each image cost."""
+        if self._folder is None:
+            self._folder = self._open()
+        costs = []
+        for index in range(len(self._folder)):
+            truth = self._label(index)
+            height, width = self._folder.native_size(index)
+            costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))
+        return self._label, costs

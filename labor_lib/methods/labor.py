@@ -1,0 +1,101 @@
+"""LabOR: label only if required.
+
+Shin et al., "LabOR: Labeling Only if Required for Domain Adaptive Semantic Segmentation",
+ICCV 2021. Two networks. A, the segmenter, is warmed up with AdaptSegNet. B, the pixel selector,
+is A's backbone with two classifiers: taught by A's pseudo labels (loss 5), pushed apart (loss 6).
+Where they disagree, a person is asked. A then trains with source labels (loss 1), the asked
+target labels (loss 2) and the adversary (loss 3); its discriminator has loss 4.
+No code was published; what the paper leaves open is said where it is decided.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from labor_lib.config import Config, SelectorConfig
+from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.mcd import l1_discrepancy, parameter_similarity
+from labor_lib.methods.source_only import pixel_cross_entropy, segmentation_loss
+from labor_lib.nets.deeplab import upsample
+from labor_lib.train import Batch, Nets, Optimizers
+
+
+class PixelSelector(nn.Module):
+    """B: a copy of A's backbone and two classifiers.
+
+    Copies of A's classifier would never disagree (the discrepancy's gradient is 0 where they are
+    equal): so they are drawn anew, or copied and disturbed by relative `noise`.
+    """
+
+    def __init__(self, segmenter: nn.Module, settings: SelectorConfig):
+        super().__init__()
+        self.backbone = copy.deepcopy(segmenter.backbone)
+        self.backbone.requires_grad_(settings.train_backbone)
+        self.first = copy.deepcopy(segmenter.classifier)
+        self.second = copy.deepcopy(segmenter.classifier)
+        for head in (self.first, self.second):
+            if settings.reinitialise:
+                head.reset_parameters()
+            with torch.no_grad():
+                for weight in head.parameters():
+                    spread = settings.noise * weight.std(correction=0)
+                    weight.add_(spread * torch.randn(weight.shape).to(weight.device))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """B x 3 x H x W -> two logits, each B x C x h x w."""
+        features = self.backbone(images)
+        return self.first(features), self.second(features)
+
+
+def inconsistency_mask(first: Tensor, second: Tensor) -> Tensor:
+    """Where the two classifiers name different classes (paper, eq. 4): B x C x ... -> B x ..."""
+    return first.argmax(dim=1) != second.argmax(dim=1)
+
+
+def selector_loss(
+    selector: PixelSelector, first: Tensor, second: Tensor, pseudo: Tensor, settings: SelectorConfig
+) -> dict[str, Tensor]:
+    """Loss 5, loss 6 and their sum.
+
+    first, second: logits of `selector`. pseudo: B x H x W, 255 = ignored. Loss 6 is minus the
+    discrepancy of the outputs (`l1`) or the similarity of the parameters (`cosine`).
+    """
+    taught = pixel_cross_entropy(first, pseudo) + pixel_cross_entropy(second, pseudo)
+    if settings.discrepancy == "l1":
+        # over classes MCD takes the mean; the sum keeps the weight free of their number
+        pushed = -l1_discrepancy(first, second) * first.shape[1]
+    else:
+        pushed = parameter_similarity(selector.first, selector.second)
+    return {"loss5": taught, "loss6": pushed, "total": taught + settings.weight * pushed}
+
+
+def selector_step(
+    fabric, selector, optimizer, images: Tensor, pseudo: Tensor, settings: SelectorConfig
+) -> dict[str, float]:
+    """One update of both classifiers; also tells the share of the mask in this batch."""
+    first, second = selector(images)
+    losses = selector_loss(selector, first, second, pseudo, settings)
+    optimizer.zero_grad()
+    fabric.backward(losses["total"])
+    optimizer.step()
+    size = pseudo.shape[-2:]
+    with torch.no_grad():
+        mask = inconsistency_mask(upsample(first, size), upsample(second, size))
+    return {
+        "loss5": losses["loss5"].item(),
+        "loss6": losses["loss6"].item(),
+        "mask_share": mask.float().mean().item(),
+    }
+
+
+def labor_step(
+    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+) -> dict[str, float]:
+    """Losses 1 (source), 2 (asked target pixels) and 3 (adversary), then 4 (discriminator)."""
+
+    def asked_pixels(levels):
+        loss = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
+        return config.train.labelled_weight * loss
+
+    return adaptsegnet_step(fabric, nets, opts, batch, config, target_loss=asked_pixels)

@@ -1,0 +1,71 @@
+"""Source only, and full supervision: cross-entropy on every labelled pixel there is.
+
+The floor and the ceiling of everything else. Both use the same loss; they differ in the labels.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from labor_lib.config import Config
+from labor_lib.labels import IGNORE
+from labor_lib.nets.deeplab import upsample
+from labor_lib.train import Batch, Nets, Optimizers, update
+
+
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the labelled pixels; 0 where there are none.
+
+    logits: B x C x h x w, brought to the labels' size bilinearly. labels: B x H x W, 255 = none.
+    """
+    full = upsample(logits, labels.shape[-2:])  # B x C x H x W
+    total = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def segmentation_loss(levels: Sequence[Tensor], labels: Tensor, auxiliary_weight: float) -> Tensor:
+    """Cross-entropy of the main output plus `auxiliary_weight` times that of the others."""
+    main, *auxiliary = (pixel_cross_entropy(logits, labels) for logits in levels)
+    return main + auxiliary_weight * sum(auxiliary)
+
+
+def source_only_step(
+    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+) -> dict[str, float]:
+    """One update on source labels alone."""
+    levels = nets.segmenter(batch.source_images)
+    loss = segmentation_loss(levels, batch.source_labels, config.adversarial.auxiliary_weight)
+    opts.segmenter.zero_grad()
+    fabric.backward(loss)
+    update(fabric, nets.segmenter, opts.segmenter, config)
+    return {"source": loss.item()}
+
+
+def supervised_target_step(
+    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+) -> dict[str, float]:
+    """One update on target labels alone."""
+    levels = nets.segmenter(batch.target_images)
+    loss = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
+    opts.segmenter.zero_grad()
+    fabric.backward(loss)
+    update(fabric, nets.segmenter, opts.segmenter, config)
+    return {"target": loss.item()}
+
+
+def supervised_step(
+    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+) -> dict[str, float]:
+    """One update on source labels and target labels, the domains normalised separately."""
+    weight = config.adversarial.auxiliary_weight
+    opts.segmenter.zero_grad()
+    # 1. source
+    source = segmentation_loss(nets.segmenter(batch.source_images), batch.source_labels, weight)
+    fabric.backward(source)
+    # 2. target
+    target = segmentation_loss(nets.segmenter(batch.target_images), batch.target_labels, weight)
+    fabric.backward(target)
+    # 3. one step for both
+    update(fabric, nets.segmenter, opts.segmenter, config)
+    return {"source": source.item(), "target": target.item()}

@@ -1,0 +1,59 @@
+"""Intersection over union, accumulated over a whole split."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchmetrics.classification import MulticlassJaccardIndex
+
+import labor_lib.compat  # noqa: F401
+from labor_lib.config import Config
+from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.labels import IGNORE, SYNTHIA13_NAMES
+from labor_lib.nets.deeplab import upsample
+from labor_lib.train import image_batches
+
+
+@dataclass(frozen=True)
+class Scores:
+    """In percent. iou: per class name, NaN where the class occurs nowhere in the split."""
+
+    iou: dict[str, float]
+
+    def mean(self, names: tuple[str, ...] | None = None) -> float:
+        """Mean over the classes that occur (of `names`, where given)."""
+        values = [self.iou[name] for name in names or self.iou]
+        return torch.tensor(values).nanmean().item()
+
+
+def scores_from(metric: MulticlassJaccardIndex, names: tuple[str, ...]) -> Scores:
+    """Read a metric that was made with `average="none"` and has seen the split."""
+    occurs = metric.confmat.sum(dim=1) > 0
+    values = metric.compute() * 100
+    values[~occurs] = torch.nan
+    return Scores(dict(zip(names, values.tolist(), strict=True)))
+
+
+def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config) -> Scores:
+    """Predict every image and compare at the native size of its label."""
+    names = folder.class_set.names
+    metric = MulticlassJaccardIndex(len(names), average="none", ignore_index=IGNORE)
+    metric.to(fabric.device)
+    net.eval()
+    for first, images in image_batches(folder, config, fabric.device):
+        numbers = range(first, first + len(images))
+        truths = [folder.native_label(i).to(fabric.device) for i in numbers]
+        with torch.no_grad(), fabric.autocast():
+            logits = net(images)[0]
+        for one, truth in zip(logits, truths, strict=True):
+            full = upsample(one[None], truth.shape)
+            metric.update(full.argmax(dim=1), truth[None].long())
+    return scores_from(metric, names)
+
+
+def summary(scores: Scores) -> dict[str, float]:
+    """miou, and for SYNTHIA's 16 classes also miou_16 and miou_13."""
+    row = {"miou": scores.mean()}
+    if len(scores.iou) == 16:
+        row |= {"miou_16": scores.mean(), "miou_13": scores.mean(SYNTHIA13_NAMES)}
+    return row

@@ -1,0 +1,193 @@
+"""The machine under a run: device, precision, seeds, files written whole, progress."""
+
+import hashlib
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from labor_lib.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def best_device() -> str:
+    """cuda, then mps, then cpu: the first this machine has."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def best_precision(device: str) -> str:
+    """What the machine does fast: bf16 only where it has instructions for it."""
+    if device == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    if device == "cpu":
+        for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+            if getattr(torch.cpu, probe, lambda: False)():
+                return "bf16-mixed"
+    return "32-true"
+
+
+def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1) -> Fabric:
+    """Lightning Fabric on the chosen device; raises InputError for what the machine lacks."""
+    if device not in DEVICES:
+        raise InputError(f"unknown device '{device}': choose one of {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+    if device == "auto":
+        device = best_device()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device 'cuda': this machine has none that torch can use; pass --device cpu"
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise InputError(
+            "device 'mps': this machine has none that torch can use; pass --device cpu"
+        )
+    if precision == "auto":
+        precision = best_precision(device)
+    return Fabric(accelerator=device, devices=devices, precision=precision)
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from names and numbers, the same on every machine and Python."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_everything(*parts: int | str) -> None:
+    """Seed torch, NumPy and random from names and numbers, so that a step can be repeated."""
+    seed = derive_seed(*parts)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def writing(path: Path):
+    """Write a file whole or not at all: yields a temporary path beside it, then renames it.
+
+    A killed process or a full disk leaves the earlier file as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path):
+    """Raises InputError where the file is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); remove it and run again") from None
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """A module's parameters and buffers as safetensors."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    with writing(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; raises InputError where it is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint; run its method first") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged ({error}); remove its folder and run again") from None
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` from safetensors; raises InputError for another architecture's file."""
+    tensors = read_weights(path)
+    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    if wanted != found:
+        wrong = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise InputError(
+            f"{path}: checkpoint of another architecture ('{wrong}' is "
+            f"{found.get(wrong, 'absent')} there and {wanted.get(wrong, 'absent')} here); "
+            "use the preset it was made with, or another --out"
+        )
+    module.load_state_dict(tensors)
+
+
+def versions() -> dict[str, str]:
+    """Library versions and the machine's kind, for the record of a run."""
+    libraries = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "pillow")
+    return {name: version(name) for name in libraries} | {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+
+
+class Progress:
+    """One live line: what is being done, the latest losses, the share done and the time left."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+
+    def expect(self, steps: int) -> None:
+        """How many steps are to come in all."""
+        live = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=steps,
+            unit="step",
+            mininterval=0.2 if live else 30,
+            smoothing=0.02,
+            bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} steps, "
+            "{elapsed} gone, {remaining} left{postfix}",
+        )
+
+    def phase(self, text: str) -> None:
+        """What begins now."""
+        if self._bar is not None:
+            self._bar.set_description_str(text, refresh=True)
+
+    def step(self, losses: dict[str, float]) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

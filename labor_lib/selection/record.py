@@ -1,0 +1,107 @@
+"""What is asked of a person: pixels of one image or of many, and their file.
+
+A selection is sparse: per image the flat positions (row * width + column) of the asked pixels,
+at the size the network works at. After the oracle has answered, each position has a class
+(255: the person saw a void pixel; it was paid for and taught nothing).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from labor_lib.errors import InputError
+from labor_lib.labels import IGNORE
+from labor_lib.runtime import writing
+
+
+@dataclass
+class Selection:
+    """Asked pixels, image by image.
+
+    positions: one int64 array per image. size: (height, width) they count in.
+    answers: one uint8 array per image, empty until an oracle has filled it.
+    """
+
+    size: tuple[int, int]
+    positions: list[np.ndarray] = field(default_factory=list)
+    answers: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def from_masks(cls, masks: Tensor) -> "Selection":
+        """From B x H x W booleans."""
+        flat = masks.flatten(1).cpu().numpy()
+        return cls(tuple(masks.shape[-2:]), [np.flatnonzero(mask) for mask in flat])
+
+    @classmethod
+    def join(cls, parts: Iterable["Selection"]) -> "Selection":
+        """The images of several selections, one after the other."""
+        parts = list(parts)
+        return cls(
+            parts[0].size,
+            [positions for part in parts for positions in part.positions],
+            [answers for part in parts for answers in part.answers],
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def mask(self, index: int) -> np.ndarray:
+        """The asked pixels of one image: H x W booleans."""
+        flat = np.zeros(self.size[0] * self.size[1], bool)
+        flat[self.positions[index]] = True
+        return flat.reshape(self.size)
+
+    def labels(self, index: int) -> np.ndarray:
+        """The answers of one image on a map: H x W, uint8, 255 where nothing is known."""
+        flat = np.full(self.size[0] * self.size[1], IGNORE, np.uint8)
+        flat[self.positions[index]] = self.answers[index]
+        return flat.reshape(self.size)
+
+    def merge(self, later: "Selection") -> "Selection":
+        """This selection and a later one of the same images."""
+        return Selection(
+            self.size,
+            [np.concatenate(pair) for pair in zip(self.positions, later.positions, strict=True)],
+            [np.concatenate(pair) for pair in zip(self.answers, later.answers, strict=True)],
+        )
+
+    def save(self, path: Path) -> None:
+        """Compressed NumPy file without pickles."""
+        empty = np.empty(0, np.int64)  # concatenate needs at least one array
+        with writing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                size=np.array(self.size),
+                counts=np.array([len(positions) for positions in self.positions]),
+                positions=np.concatenate([*self.positions, np.empty(0, np.int64)]).astype(
+                    np.uint32
+                ),
+                answers=np.concatenate([*self.answers, empty]).astype(np.uint8),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Selection":
+        """Raises InputError where the file is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                size, counts = tuple(map(int, file["size"])), file["counts"]
+                positions, answers = file["positions"].astype(np.int64), file["answers"]
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such selection; run the method that makes it") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: damaged ({error}); remove it and run again") from None
+        cuts = np.cumsum(counts)[:-1]
+        split = np.split(positions, cuts)
+        return cls(size, split, np.split(answers, cuts) if len(answers) else [])
+
+    @classmethod
+    def nothing(cls, images: int, size: tuple[int, int]) -> "Selection":
+        """Nothing asked of so many images."""
+        return cls(
+            size,
+            [np.empty(0, np.int64) for _ in range(images)],
+            [np.empty(0, np.uint8) for _ in range(images)],
+        )

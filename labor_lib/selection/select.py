@@ -1,0 +1,125 @@
+"""One selection of a whole split: predict, let a rule choose, image by image."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labor_lib.config import Config, SelectorConfig
+from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.methods.iast import select_pseudo_labels
+from labor_lib.methods.labor import PixelSelector, selector_step
+from labor_lib.nets.deeplab import upsample
+from labor_lib.runtime import derive_seed, seed_everything
+from labor_lib.selection.record import Selection
+from labor_lib.selection.rules import RULES
+from labor_lib.train import Stream, image_batches, predict
+
+
+def write_pseudo_labels(
+    fabric, net: nn.Module, folder: SegmentationFolder, config: Config, alpha: float, path: Path
+) -> np.ndarray:
+    """IAST's pseudo labels of every image, N x H x W uint8, in a file that is read as needed."""
+    size = config.data.target_size
+    settings = config.self_training
+    net.eval()
+    images = image_batches(folder, config, fabric.device, settings.batch_size)
+    probs = (predict(fabric, net, batch, size) for _, batch in images)
+    selected = select_pseudo_labels(
+        probs,
+        len(folder.class_set),
+        alpha=alpha,
+        beta=settings.beta,
+        gamma=settings.gamma,
+        start=settings.start,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(folder), *size)
+    labels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    first = 0
+    for part in selected:
+        labels[first : first + len(part)] = part.cpu().numpy()
+        first += len(part)
+    return labels
+
+
+def train_selector(
+    fabric,
+    segmenter: nn.Module,
+    folder: SegmentationFolder,
+    pseudo: np.ndarray,
+    config: Config,
+    settings: SelectorConfig,
+    seed: int,
+    on_step: Callable[[dict[str, float]], None] = lambda losses: None,
+) -> tuple[PixelSelector, list[dict[str, float]]]:
+    """Train a fresh pixel selector on pseudo labels; returns it and the losses of every step.
+
+    BatchNorm keeps the segmenter's statistics, which belong to the target by now.
+    """
+    seed_everything(seed, "selector")
+    selector = PixelSelector(segmenter, settings).to(fabric.device)
+    parameters = [p for p in selector.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, settings.learning_rate)
+    wrapped, optimizer = fabric.setup(selector, optimizer)
+    wrapped.eval()
+    stream = Stream(
+        folder,
+        lambda i: pseudo[i],
+        config,
+        start=0,
+        steps=settings.steps,
+        seed=derive_seed(seed, "images"),
+        batch_size=settings.batch_size,
+    )
+    trace = []
+    for step in range(settings.steps):
+        seed_everything(seed, step)
+        images, labels = stream.next(fabric.device)
+        losses = selector_step(fabric, wrapped, optimizer, images, labels, settings)
+        trace.append(losses)
+        on_step(losses)
+    return selector, trace
+
+
+@torch.no_grad()
+def paired_probabilities(
+    fabric, net: nn.Module, folder: SegmentationFolder, config: Config
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """For the images in order: the first number, and both classifiers' B x C x H x W.
+
+    Of a segmenter, which has one classifier, the same probabilities twice.
+    """
+    size = config.data.target_size
+    net.eval()
+    for first, images in image_batches(folder, config, fabric.device):
+        if isinstance(net, PixelSelector):
+            with fabric.autocast():
+                both = net(images)
+            one, two = (upsample(logits, size).softmax(dim=1) for logits in both)
+        else:
+            one = two = predict(fabric, net, images, size)
+        yield first, one, two
+
+
+def select(
+    fabric,
+    net: nn.Module,
+    folder: SegmentationFolder,
+    config: Config,
+    *,
+    rule: str,
+    budget: int,
+    taken: Selection,
+    seed: int,
+) -> Selection:
+    """Apply a rule to every image of a split. net: a pixel selector or a segmenter."""
+    parts = []
+    for first, one, two in paired_probabilities(fabric, net, folder, config):
+        masks = np.stack([taken.mask(first + i) for i in range(len(one))])
+        generator = torch.Generator().manual_seed(derive_seed(seed, first))
+        before = torch.from_numpy(masks).to(one.device)
+        parts.append(RULES[rule](one, two, budget, before, generator))
+    return Selection.join(parts)

@@ -1,0 +1,450 @@
+"""Figures: pure functions that return a `matplotlib.figure.Figure`; no pyplot state, no file.
+
+A method has one colour, marker and line in every figure (`METHOD_STYLES`). The hue tells what it
+was given (Okabe and Ito's colours, which colour-blind readers can tell apart): grey for no target
+labels, blue for points, orange for pixels, black for all labels.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import wraps
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+import labor_lib.compat  # noqa: F401  (the registry imports torchvision)
+from labor_lib.labels import IGNORE, ClassSet, colourise
+from labor_lib.methods.registry import METHODS
+
+DPI = 110
+WIDTH = 9.4  # inches; about 1000 pixels
+MASK_COLOUR = (86, 180, 233)  # sky blue, over a dimmed photo
+ASKED_COLOUR = (240, 228, 66)  # yellow
+FAMILIES = {
+    "none": "no target labels",
+    "points": "points",
+    "pixels": "pixels",
+    "all": "all labels",
+}
+_LOOK = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn. filled: whether its marker is."""
+
+    colour: str
+    marker: str = "o"
+    line: str | tuple = "-"
+    filled: bool = True
+
+
+METHOD_STYLES = {
+    "source_only": Style("#9a9a9a", "x", (0, (1, 2))),
+    "adabn": Style("#8a8a8a", "+", (0, (4, 3))),
+    "adaptsegnet": Style("#6e6e6e", "1", (0, (6, 2, 1, 2))),
+    "iast": Style("#555555", "2", (0, (10, 3))),
+    "random_points": Style("#56b4e9", "v", filled=False),
+    "margin_points": Style("#2b8cc4", "^", filled=False),
+    "ppl": Style("#0072b2", "o"),
+    "random_pixels_0.5": Style("#e69f00", "<", "--", filled=False),
+    "spl_sampled_0.5": Style("#b04a00", "p", "--", filled=False),
+    "random_pixels": Style("#e69f00", "s"),
+    "spl": Style("#d55e00", "P"),
+    "spl_sampled": Style("#8c3b00", "D"),
+    "supervised_target": Style("#000000", "h", (0, (1, 1))),
+    "supervised": Style("#000000", "*"),
+    "supervised_x2": Style("#000000", "d", (0, (5, 2))),
+    "supervised_x4": Style("#000000", "X", (0, (8, 2, 1, 2))),
+}
+_UNKNOWN = Style("#cc79a7", "o", ":")
+_STAGE_COLOURS = ("#56b4e9", "#e69f00", "#000000", "#009e73", "#cc79a7")
+
+
+def style_of(method: str) -> Style:
+    """The method's style; purple and dotted for one that is not in the registry."""
+    return METHOD_STYLES.get(method, _UNKNOWN)
+
+
+def family_of(method: str) -> str:
+    """One of `FAMILIES`; an unknown method counts as one that asks pixels."""
+    if method not in METHODS:
+        return "pixels"
+    known = METHODS[method]
+    if known.labels == "asked":
+        return "points" if known.budget == "points" else "pixels"
+    return "all" if known.labels == "all" else "none"
+
+
+def short_title(method: str) -> str:
+    """The method's title without what is in brackets."""
+    return METHODS[method].title.split(" (")[0] if method in METHODS else _plain(method)
+
+
+def _plain(text: str) -> str:
+    """Text without mathematics: matplotlib would set what stands between two dollars."""
+    return text.replace("$", r"\$")
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG, at `DPI`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _styled(function):
+    """Draw with `_LOOK` and leave matplotlib's settings as they were."""
+
+    @wraps(function)
+    def inner(*args, **kwargs):
+        with matplotlib.rc_context(_LOOK):
+            return function(*args, **kwargs)
+
+    return inner
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def _in_order(methods) -> list[str]:
+    """Unique names, in the registry's order, unknown ones last."""
+    order = list(METHODS)
+    return sorted(
+        dict.fromkeys(methods), key=lambda m: order.index(m) if m in METHODS else len(order)
+    )
+
+
+# ------------------------------------------------------------------------------------ pictures
+
+
+def label_overlay(
+    image: np.ndarray, label: np.ndarray, class_set: ClassSet, strength: float = 0.6
+) -> np.ndarray:
+    """A photo under its label's colours: H x W x 3 uint8, H x W uint8 -> H x W x 3 uint8.
+
+    Ignored pixels show the photo alone.
+    """
+    known = (label != IGNORE)[..., None]
+    mixed = (1 - strength) * image + strength * colourise(label, class_set)
+    return np.where(known, mixed, image).round().astype(np.uint8)
+
+
+def mask_overlay(
+    image: np.ndarray, mask: np.ndarray | None, asked: np.ndarray | None = None
+) -> np.ndarray:
+    """A dimmed grey photo, a mask in blue and asked pixels in yellow.
+
+    image: H x W x 3 uint8. mask, asked: H x W booleans, or None. Returns H x W x 3 uint8.
+    """
+    grey = image.astype(float).mean(axis=2, keepdims=True)
+    shown = np.repeat(0.55 * grey + 25, 3, axis=2)
+    if mask is not None:
+        shown[mask] = 0.35 * shown[mask] + 0.65 * np.array(MASK_COLOUR)
+    if asked is not None:
+        shown[asked] = ASKED_COLOUR
+    return shown.round().astype(np.uint8)
+
+
+@dataclass
+class Asked:
+    """What one stage asked of one image, for `draw_selection` and `selection_grid`.
+
+    image: H x W x 3 uint8. positions: flat (row * W + column). answers: as many class ids, 255 for
+    void. mask: H x W booleans, where the selector's two classifiers disagree, or None.
+    points: draw a marker in the class's colour for each position; otherwise paint pixels yellow.
+    """
+
+    image: np.ndarray
+    positions: np.ndarray
+    answers: np.ndarray
+    mask: np.ndarray | None = None
+    points: bool = False
+
+
+def _draw_asked(axes: Axes, asked: Asked, class_set: ClassSet, area: float) -> None:
+    height, width = asked.image.shape[:2]
+    painted = None
+    if not asked.points:
+        painted = np.zeros(height * width, bool)
+        painted[asked.positions] = True
+        painted = painted.reshape(height, width)
+    axes.imshow(mask_overlay(asked.image, asked.mask, painted), interpolation="nearest")
+    if asked.points and len(asked.positions):
+        rows, columns = np.divmod(np.asarray(asked.positions), width)
+        colours = colourise(np.asarray(asked.answers, np.uint8), class_set) / 255
+        # a white ring outside the dark one: the markers show on light and dark ground
+        axes.scatter(columns, rows, s=2.1 * area, color="white", linewidths=0)
+        axes.scatter(columns, rows, s=area, c=colours, edgecolors="black", linewidths=1.2)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+@_styled
+def draw_selection(asked: Asked, class_set: ClassSet, title: str = "") -> Figure:
+    """One image with what was asked of it, `WIDTH` / 2 inches wide."""
+    height, width = asked.image.shape[:2]
+    figure = _figure(WIDTH / 2, WIDTH / 2 * height / width + (0.35 if title else 0))
+    axes = figure.subplots()
+    _draw_asked(axes, asked, class_set, area=45)
+    axes.set_title(_plain(title))
+    return figure
+
+
+@_styled
+def selection_grid(
+    rows: Sequence[Sequence[Asked | None]], class_set: ClassSet, columns: Sequence[str]
+) -> Figure:
+    """Images down, stages across; None leaves a gap. columns: a title for each stage."""
+    figure, axes = _picture_axes(rows, columns, lambda asked: asked.image.shape[:2])
+    for line, places in zip(rows, axes, strict=True):
+        for asked, place in zip(line, places, strict=True):
+            if asked is not None:
+                _draw_asked(place, asked, class_set, area=30)
+    return figure
+
+
+@_styled
+def image_grid(rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = ()) -> Figure:
+    """Pictures in rows with names at the left.
+
+    rows: name -> one H x W x 3 uint8 picture per column, all of one size.
+    """
+    pictures = list(rows.values())
+    columns = columns or [""] * len(pictures[0])
+    figure, axes = _picture_axes(pictures, columns, lambda picture: picture.shape[:2], names=1.6)
+    for name, line, places in zip(rows, pictures, axes, strict=True):
+        places[0].set_ylabel(
+            _wrapped(_plain(name), 16), rotation=0, ha="right", va="center", labelpad=6, fontsize=11
+        )
+        for picture, place in zip(line, places, strict=True):
+            place.imshow(picture, interpolation="nearest")
+    return figure
+
+
+def _picture_axes(rows, columns, size_of, names: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """Bare axes for pictures, rows x columns; `names`: inches kept free at the left."""
+    height, width = size_of(next(item for line in rows for item in line if item is not None))
+    cell = (WIDTH - names) / max(len(columns), 2)
+    titled = 0.3 if any(columns) else 0
+    tall = len(rows) * (cell * height / width + 0.06) + titled
+    figure = _figure(names + cell * len(columns), tall)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for place in axes.flat:
+        place.set_xticks([])
+        place.set_yticks([])
+        place.spines[:].set_visible(False)
+    for place, title in zip(axes[0], columns, strict=True):
+        place.set_title(_plain(title), fontsize=11, loc="center", pad=4)
+    return figure, axes
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Line breaks at spaces, lines of about `width` characters."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+@_styled
+def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
+    """The classes and their colours, with void in black."""
+    entries = [*zip(class_set.names, class_set.palette / 255, strict=True), ("void", (0, 0, 0))]
+    lines = -(-len(entries) // columns)
+    figure = _figure(WIDTH, 0.12 + 0.26 * lines)
+    handles = [Patch(facecolor=c, edgecolor="#555555", linewidth=0.6) for _, c in entries]
+    # a legend fills column by column; readers go line by line
+    order = [i for c in range(columns) for i in range(c, len(entries), columns)]
+    figure.legend(
+        [handles[i] for i in order],
+        [entries[i][0] for i in order],
+        ncols=columns,
+        loc="center",
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
+    return figure
+
+
+# -------------------------------------------------------------------------------------- curves
+
+
+@_styled
+def budget_curve(table: pd.DataFrame, axis: str = "clicks") -> Figure:
+    """mIoU over what was asked, a connected point a stage, error bars one standard deviation.
+
+    table: results.csv. axis: "clicks" or "pixels". Methods that ask nothing, and those that are
+    given everything, are horizontal lines at the mIoU of their last stage.
+    """
+    figure = _figure(WIDTH, 5.0)
+    axes = figure.subplots()
+    handles = []
+    for method in _in_order(table["method"]):
+        rows, style = table[table["method"] == method], style_of(method)
+        name = short_title(method)
+        if family_of(method) in ("none", "all"):
+            last = rows[rows["stage"] == rows["stage"].max()]["miou"].mean()
+            width = 1.9 if method == "supervised" else 1.4
+            axes.axhline(last, color=style.colour, linestyle=style.line, lw=width, zorder=1)
+            handles.append(Line2D([], [], color=style.colour, ls=style.line, lw=width, label=name))
+            continue
+        stages = rows.groupby("stage").agg(
+            x=(f"{axis}_per_image", "mean"), y=("miou", "mean"), sd=("miou", "std")
+        )
+        look = {
+            "color": style.colour,
+            "marker": style.marker,
+            "linestyle": style.line,
+            "markerfacecolor": style.colour if style.filled else "white",
+            "markersize": 8,
+            "linewidth": 1.8,
+        }
+        spread = stages["sd"] if stages["sd"].notna().any() else None  # one seed has none
+        axes.errorbar(stages["x"], stages["y"], yerr=spread, capsize=3, zorder=3, **look)
+        handles.append(Line2D([], [], label=name, **look))
+    _log_axis(axes)
+    axes.set_xlabel(f"{axis} an image (logarithmic)")
+    axes.set_ylabel("mIoU in %")
+    axes.set_title(f"mIoU against {axis}")
+    axes.grid(axis="y", color="#e4e4e4", lw=0.8)
+    axes.set_axisbelow(True)
+    figure.legend(handles=handles, loc="outside right center", handlelength=3.2, labelspacing=0.6)
+    return figure
+
+
+def _log_axis(axes: Axes) -> None:
+    """Logarithmic, with ticks written as plain numbers at 1, 2 and 5."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+@_styled
+def class_heatmap(table: pd.DataFrame) -> Figure:
+    """IoU in % of every class and method, mean over seeds at the last stage; first column mIoU.
+
+    table: results.csv with its `iou_CLASS` columns. A dash: the class occurs nowhere.
+    """
+    classes = [name for name in table.columns if name.startswith("iou_")]
+    methods = _in_order(table["method"])
+    last = table[table["stage"] == table["stage"].max()]
+    means = last.groupby("method")[["miou", *classes]].mean().reindex(methods)
+    methods = [m for m in methods if means.loc[m].notna().any()]
+    values = means.loc[methods].to_numpy(float)  # methods x (1 + classes)
+    figure = _figure(WIDTH, 1.35 + 0.3 * len(methods))
+    axes = figure.subplots()
+    shown = axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if np.isnan(value) else f"{value:.0f}"
+        light = value > 55  # cividis is light from there on
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=10,
+            color="black" if light or np.isnan(value) else "white",
+            fontweight="bold" if column == 0 else "normal",
+        )
+    names = ["mIoU", *(name.removeprefix("iou_") for name in classes)]
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(methods)), [short_title(m) for m in methods])
+    axes.axvline(0.5, color="white", lw=4)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("IoU by class, in %")
+    figure.colorbar(shown, ax=axes, pad=0.01, fraction=0.03, ticks=[0, 50, 100])
+    return figure
+
+
+@_styled
+def selector_trace(trace: pd.DataFrame) -> Figure:
+    """The pixel selector's training: how much of the batch its mask holds, and both losses.
+
+    trace: columns method, stage, step, mask_share, loss5, loss6. A row of panels a method.
+    """
+    panels = {
+        "mask_share": "mask, % of pixels",
+        "loss5": "loss 5 (pseudo labels)",
+        "loss6": "loss 6 (agreement)",
+    }
+    methods = _in_order(trace["method"])
+    figure = _figure(WIDTH, 2.2 * len(methods) + 0.7)
+    axes = figure.subplots(len(methods), len(panels), squeeze=False, sharex="row")
+    for method, places in zip(methods, axes, strict=True):
+        for (column, title), place in zip(panels.items(), places, strict=True):
+            for stage, rows in trace[trace["method"] == method].groupby("stage"):
+                factor = 100 if column == "mask_share" else 1
+                colour = _STAGE_COLOURS[(stage - 1) % len(_STAGE_COLOURS)]
+                place.plot(
+                    rows["step"], factor * rows[column], color=colour, lw=1.6, label=f"stage {stage}"
+                )
+            place.set_title(title, fontsize=10.5, fontweight="normal")
+            place.set_xlabel("step")
+            place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            place.grid(axis="y", color="#e4e4e4", lw=0.8)
+        places[0].set_ylim(bottom=0)
+        places[0].set_ylabel(_wrapped(short_title(method), 14), fontweight="bold")
+    found = {label: h for place in axes.flat for h, label in zip(*place.get_legend_handles_labels())}
+    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
+    return figure
+
+
+@_styled
+def time_bars(table: pd.DataFrame) -> Figure:
+    """Minutes of training and of selection, stage after stage, mean over seeds.
+
+    table: results.csv, whose seconds are sums over the stages so far.
+    """
+    methods = _in_order(table["method"])
+    figure = _figure(WIDTH, 1.2 + 0.3 * len(methods))
+    axes = figure.subplots()
+    colours = {"train_seconds": "#0072b2", "select_seconds": "#e69f00"}
+    names = {"train_seconds": "training", "select_seconds": "selection"}
+    minutes = table.groupby(["method", "stage"])[list(colours)].mean() / 60
+    for row, method in enumerate(methods):
+        left = 0.0
+        steps = minutes.loc[method].diff().fillna(minutes.loc[method])  # stages x 2
+        for _, stage in steps.iterrows():
+            for column, colour in colours.items():
+                axes.barh(
+                    row, stage[column], left=left, color=colour, edgecolor="white", linewidth=0.7
+                )
+                left += stage[column]
+    axes.set_yticks(range(len(methods)), [short_title(m) for m in methods])
+    axes.invert_yaxis()
+    axes.set_xlabel("minutes")
+    axes.set_title("Time by stage (the first holds the warm-up)")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#e4e4e4", lw=0.8)
+    axes.set_axisbelow(True)
+    handles = [Patch(color=colours[column], label=names[column]) for column in colours]
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure

@@ -1,0 +1,111 @@
+"""What several test files need: golden values, tiny folders, a CPU fabric, a tiny configuration."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labor_lib.config import SMOKE
+from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.labels import STREETS14
+from labor_lib.runtime import make_fabric
+
+NATIVE = (16, 32)  # height, width of the files that `write_split` makes
+RAW = (7, 8, 11, 21, 23, 26, 0)  # road, sidewalk, building, vegetation, sky, car, void
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of `fixtures/` and `data/`; skips where it is absent."""
+    root = Path(os.environ.get("LABOR_SHARED") or Path(__file__).parents[2] / "shared")
+    if not (root / "fixtures").is_dir():
+        pytest.skip("golden values are not on this machine (set LABOR_SHARED to their folder)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    """Reads one file of golden values by name."""
+
+    def read(name: str):
+        path = shared / "fixtures" / name
+        if not path.exists():
+            pytest.skip(f"golden values {name} are not on this machine")
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def fabric():
+    return make_fabric("cpu", "32-true")
+
+
+@pytest.fixture
+def tiny():
+    """The smallest configuration: 16 x 32 pixels, two images a step."""
+    data = replace(SMOKE.data, source_size=NATIVE, target_size=NATIVE)
+    train = replace(SMOKE.train, batch_size=2, ramp_steps=3)
+    return replace(SMOKE, data=data, train=train)
+
+
+def write_split(root: Path, layout: str, split: str, count: int, size=NATIVE, seed: int = 0):
+    """Random images and labels of 2 x 2 blocks in a published layout; returns the root."""
+    generator = np.random.default_rng([seed, *split.encode()])
+    for i in range(count):
+        if layout == "gta5":
+            image, label = root / f"images/{i:05}.png", root / f"labels/{i:05}.png"
+        else:
+            stem = f"{split}/aachen/aachen_{i:06}_000019"
+            image = root / f"leftImg8bit/{stem}_leftImg8bit.png"
+            label = root / f"gtFine/{stem}_gtFine_labelIds.png"
+        for path in (image, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(image)
+        blocks = generator.choice(RAW, (size[0] // 2, size[1] // 2)).astype(np.uint8)
+        Image.fromarray(np.kron(blocks, np.ones((2, 2), np.uint8))).save(label)
+    return root
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """Writes a tiny split and opens it: make_folder(layout, split, count, **reader settings)."""
+
+    def make(layout="cityscapes", split="train", count=3, native=NATIVE, size=NATIVE, **settings):
+        root = write_split(tmp_path / layout, layout, split, count, native)
+        return SegmentationFolder(root, layout, split, STREETS14, size, **settings)
+
+    return make
+
+
+class Pictures:
+    """A folder in memory: N x 3 x H x W uint8 images without labels."""
+
+    def __init__(self, images: torch.Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, index: int) -> torch.Tensor:
+        return self.images[index]
+
+
+@pytest.fixture
+def pictures():
+    """Makes a folder in memory of so many random images."""
+
+    def make(count: int, size=(8, 12), seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        shape = (count, 3, *size)
+        return Pictures(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8))
+
+    return make

@@ -1,0 +1,328 @@
+"""The command line as a user meets it: real processes, bad input, kills, resumes."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_segmentation import write as write_dataset
+
+from labor_lib import config as presets
+from labor_lib.__main__ import main, number_list
+from labor_lib.data.streets import write_streets
+from labor_lib.errors import InputError
+from labor_lib.experiment import Experiment, Roots
+from labor_lib.methods.registry import METHODS, resolve
+from labor_lib.runtime import Progress, make_fabric
+
+TIMES = ["train_seconds", "select_seconds"]
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "labor_lib", *map(str, arguments)]
+
+
+def labor(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
+
+
+def accepted(*arguments) -> None:
+    """Run in this process; fails unless the exit code is 0."""
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def refused(capsys, *arguments) -> str:
+    """Run in this process; returns the one line on standard error of exit code 2."""
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("labor_lib: ")
+    ]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data) -> Path:
+    """A run of two methods that nothing interrupted."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    done = labor("run", "--preset", "smoke", "--methods", "iast,ppl", "--data", data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "LabOR PPL" in done.stdout
+    return out
+
+
+def weights(out: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        str(path.relative_to(out)): load_file(path) for path in sorted(out.rglob("*.safetensors"))
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit: every network, every selection, every score; times may differ."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensors in first.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, second[name][key]), f"{name}: {key}"
+    for path in one.rglob("selection.npz"):
+        with np.load(path) as a, np.load(other / path.relative_to(one)) as b:
+            assert all(np.array_equal(a[key], b[key]) for key in a)
+    tables = [pd.read_csv(out / "results.csv").drop(columns=TIMES) for out in (one, other)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_run_leaves_what_the_readme_promises(finished):
+    table = pd.read_csv(finished / "results.csv")
+    wanted = "method seed scene_seed stage budget precision miou pixels_per_image clicks_per_image"
+    assert [*wanted.split(), *TIMES] == [c for c in table.columns if c in [*wanted.split(), *TIMES]]
+    assert "iou_traffic light" in table.columns
+    assert sorted(table["method"].unique()) == ["iast", "ppl"]
+    assert list(table[table["method"] == "ppl"]["stage"]) == [1, 2, 3]
+    stage = finished / "seed0" / "ppl" / "stage2"
+    for name in (
+        "segmenter.safetensors",
+        "discriminator0.safetensors",
+        "selector.safetensors",
+        "selector_trace.csv",
+        "selection.npz",
+        "cost.csv",
+        "trace.csv",
+        "phase.json",
+    ):
+        assert (stage / name).exists(), name
+    trace = pd.read_csv(stage / "selector_trace.csv")
+    assert {"mask_share", "loss5", "loss6"} <= set(trace.columns)
+    record = json.loads((finished / "config.json").read_text())
+    assert record["versions"]["torch"] == torch.__version__
+    report = (finished / "report.html").read_text()
+    assert "LabOR PPL" in report
+    assert "data:image/png;base64," in report
+    assert not list(finished.rglob("*.part"))
+    assert not list(finished.rglob("unfinished.pt"))
+
+
+def test_ledger_counts_what_was_asked(finished):
+    table = pd.read_csv(finished / "results.csv").query("method == 'ppl'")
+    asked = 0.0
+    for row in table.itertuples():
+        stage = finished / "seed0" / "ppl" / f"stage{row.stage}"
+        with np.load(stage / "selection.npz") as selection:
+            counts = selection["counts"]
+            assert counts.max() <= 40 // 3
+        asked += counts.mean()
+        assert row.pixels_per_image == pytest.approx(asked)
+    assert pd.read_csv(stage / "cost.csv")["pixels"].mean() == pytest.approx(counts.mean())
+
+
+@pytest.mark.parametrize("moment", ["adversarial/unfinished.pt", "iast/stage2", "ppl/stage2"])
+def test_killed_run_goes_on_to_the_same_numbers(tmp_path, data, finished, moment):
+    out = tmp_path / "run"
+    arguments = ("run", "--preset", "smoke", "--methods", "iast,ppl", "--data", data, "--out", out)
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL)
+    awaited = out / "seed0" / moment
+    started = time.monotonic()
+    while not awaited.exists():
+        assert process.poll() is None, f"finished before {moment} appeared"
+        assert time.monotonic() - started < 200
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "seed0" / "ppl" / "stage3" / "phase.json").exists()
+    again = labor(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert_same_run(finished, out)
+
+
+def test_more_methods_extend_a_run(tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("phase.json")}
+    accepted(
+        "run", "--preset", "smoke", "--methods", "adabn,iast", "--data", data, "--out", out
+    )  # fmt: skip
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    methods = set(pd.read_csv(out / "results.csv")["method"])
+    assert methods == {"source_only", "adabn", "iast", "ppl"}
+
+
+def test_results_do_not_depend_on_the_company(tmp_path, data, finished):
+    """A method alone gives the numbers that it has beside others."""
+    out = tmp_path / "run"
+    accepted("run", "--preset", "smoke", "--methods", "ppl", "--data", data, "--out", out)
+    both = [weights(finished / "seed0" / "ppl"), weights(out / "seed0" / "ppl")]
+    for name in both[0]:
+        for key in both[0][name]:
+            assert torch.equal(both[0][name][key], both[1][name][key])
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+
+def test_bad_input_as_a_process():
+    done = labor("run", "--preset", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "unknown preset 'nowhere': choose one of streets" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--methods", "spl,magic"), "unknown method 'magic': choose from source_only"),
+        (("--device", "tpu"), "unknown device 'tpu': choose one of auto, cpu"),
+        (("--precision", "half"), "unknown precision 'half'"),
+        (("--seeds", "one"), "--seeds 'one': give numbers such as 0"),
+        (("--stages", "0"), "--stages 0: give at least 1"),
+        (("--budget", "2.2"), "--budget 2.2: give a share"),
+        (("--points", "2"), "--points 2: give at least one for each stage"),
+        (("--preset", "gta5"), "preset 'gta5' needs --source-root"),
+        (("--preset", "camvid"), "preset 'camvid' needs --target-root"),
+        (("--target-root", "no/such/folder"), "no/such/folder"),
+    ],
+)
+def test_bad_options_write_nothing(capsys, tmp_path, data, arguments, message):
+    out = tmp_path / "out"
+    line = refused(capsys, "run", "--preset", "smoke", "--data", data, "--out", out, *arguments)
+    assert message in line
+    assert not out.exists()
+
+
+def test_bad_image_stops_the_run_before_it_starts(capsys, tmp_path):
+    smoke = presets.SMOKE.data
+    _, target = write_streets(
+        tmp_path / "scenes", size=smoke.drawn_size, source=2, train=3, val=2, test=2, progress=False
+    )
+    victim = sorted(target.glob("leftImg8bit/train/*/*.png"))[1]
+    victim.write_bytes(victim.read_bytes()[:200])
+    out = tmp_path / "out"
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--data", tmp_path / "data", "--target-root", target,
+        "--out", out,
+    )  # fmt: skip
+    assert victim.name in line
+    assert not out.exists()
+
+
+def test_target_labels_are_not_needed_before_somebody_asks(capsys, tmp_path, data):
+    """All training labels of the target are gone: UDA runs through, asking methods stop."""
+    smoke = presets.SMOKE.data
+    _, target = write_streets(
+        tmp_path / "scenes", size=smoke.drawn_size, source=2, train=3, val=2, test=2, progress=False
+    )
+    shutil.rmtree(target / "gtFine" / "train")
+    common = ("run", "--preset", "smoke", "--data", data, "--target-root", target)
+    out = tmp_path / "out"
+    accepted(*common, "--out", out, "--methods", "adabn,iast")
+    line = refused(capsys, *common, "--out", out, "--methods", "random_points")
+    assert "gtFine" in line
+    assert set(pd.read_csv(out / "results.csv")["method"]) == {"source_only", "adabn", "iast"}
+
+
+def test_other_settings_are_refused(capsys, data, finished):
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--data", data, "--out", finished, "--points", "12"
+    )
+    assert "settings.budget.points was 40, is 12" in line
+    assert "--out" in line
+
+
+def test_checkpoint_of_another_architecture(capsys, tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "seed0" / "iast" / "stage3")
+    wrong = out / "seed0" / "iast" / "stage2" / "segmenter.safetensors"
+    shutil.copy(out / "seed0" / "iast" / "stage2" / "discriminator0.safetensors", wrong)
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "iast", "--data", data, "--out", out
+    )
+    assert "segmenter.safetensors: checkpoint of another architecture" in line
+
+
+def test_full_disk_keeps_earlier_results(capsys, monkeypatch, tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    before = (out / "results.csv").read_bytes()
+    real = os.fsync
+
+    def full(descriptor):
+        if (out / "seed0" / "random_points").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor)
+
+    monkeypatch.setattr("labor_lib.runtime.os.fsync", full)
+    arguments = (
+        "run", "--preset", "smoke", "--methods", "random_points", "--data", data, "--out", out,
+    )  # fmt: skip
+    line = refused(capsys, *arguments)
+    assert "No space left on device; make room" in line
+    assert (out / "results.csv").read_bytes() == before
+    assert not list(out.rglob("*.part"))
+    monkeypatch.undo()
+    accepted(*arguments)
+
+
+# ------------------------------------------------------------------------------ other presets
+
+
+@pytest.mark.parametrize("name", ["gta5", "synthia"])
+def test_paper_presets_take_a_step(tmp_path, name):
+    """ResNet-101, two levels, the paper's optimiser and class set, at 64 x 128."""
+    size = (64, 128)
+    target, source = tmp_path / "target", tmp_path / "source"
+    write_dataset(source, name)
+    for split in ("train", "val"):
+        write_dataset(target, "cityscapes", split)
+    paper = presets.preset(name)
+    config = replace(
+        paper,
+        data=replace(paper.data, source_size=size, target_size=size, workers=0),
+        train=replace(paper.train, imagenet=False, adversarial_steps=2, stage_steps=1),
+        selector=replace(paper.selector, steps=1),
+        budget=replace(paper.budget, stages=1),
+    )
+    experiment = Experiment(
+        config,
+        tmp_path / "out",
+        Roots(tmp_path, source, target),
+        make_fabric("cpu", "32-true"),
+        Progress(),
+    )
+    table = experiment.run([METHODS["ppl"]], [0])
+    assert np.isfinite(table["miou"]).all()
+    assert ("miou_13" in table.columns) == (name == "synthia")
+    classes = {"gta5": 19, "synthia": 16}[name]
+    assert sum(column.startswith("iou_") for column in table.columns) == classes
+
+
+def test_number_list():
+    assert number_list("0-2,5") == [0, 1, 2, 5]
+    with pytest.raises(InputError, match="--seeds '1-'"):
+        number_list("1-")
+
+
+def test_resolve_groups():
+    assert [m.name for m in resolve(["main", "spl"])].count("spl") == 1
+    assert len(resolve(["all"])) == len(METHODS)
+
+
+def test_import_needs_no_data_and_little_time():
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", "import labor_lib"], cwd="/", timeout=60)
+    assert done.returncode in (0, 1)  # 1: not installed, and elsewhere than the checkout
+    assert time.perf_counter() - started < 30
