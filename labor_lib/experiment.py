@@ -35,6 +35,7 @@ from labor_lib.methods.source_only import source_only_step
 from labor_lib.metrics import evaluate, summary
 from labor_lib.runtime import (
     derive_seed,
+    precision_of,
     read_json,
     save_weights,
     seed_everything,
@@ -98,6 +99,12 @@ class Domains:
                 folder.check()
 
 
+def drawn_folder(config: Config, data: Path, scene_seed: int) -> Path:
+    """Where the embedded benchmark of a scene seed lies."""
+    height, width = config.data.drawn_size
+    return data / f"streets-{height}x{width}-{config.data.drawn_source}" / f"scenes{scene_seed}"
+
+
 def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Path]:
     """Source and target root, drawing the embedded benchmark where one is not given."""
     if roots.source is not None and roots.target is not None:
@@ -110,10 +117,8 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
         raise InputError(
             f"preset '{config.preset}' needs --target-root: the folder of {data.target_layout}"
         )
-    height, width = data.drawn_size
-    drawn = roots.data / f"streets-{height}x{width}-{data.drawn_source}" / f"scenes{scene_seed}"
     source, target = write_streets(
-        drawn,
+        drawn_folder(config, roots.data, scene_seed),
         scene_seed=scene_seed,
         size=data.drawn_size,
         source=data.drawn_source,
@@ -151,7 +156,7 @@ class Experiment:
             "source_root": _text(self.roots.source),
             "target_root": _text(self.roots.target),
             "device": self.fabric.device.type,
-            "precision": self.fabric._precision.precision,
+            "precision": precision_of(self.fabric),
         }
         if path.exists():
             then = read_json(path)
@@ -428,7 +433,7 @@ class Experiment:
                         "scene_seed": self.config.scene_seed + seed,
                         "stage": stage,
                         "budget": self.budget_text(method),
-                        "precision": self.fabric._precision.precision,
+                        "precision": precision_of(self.fabric),
                         **phase["scores"],
                         "pixels_per_image": totals["pixels"],
                         "clicks_per_image": totals["clicks"],

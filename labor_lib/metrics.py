@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import labor_lib.compat  # noqa: F401  (has to come before torchvision, which torchmetrics imports)
+
+# isort: split
 import torch
 from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
-import labor_lib.compat  # noqa: F401
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import IGNORE, SYNTHIA13_NAMES

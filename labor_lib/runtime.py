@@ -64,6 +64,11 @@ def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1)
     return Fabric(accelerator=device, devices=devices, precision=precision)
 
 
+def precision_of(fabric: Fabric) -> str:
+    """Such as bf16-mixed. Fabric has no public name for it."""
+    return fabric._precision.precision
+
+
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed from names and numbers, the same on every machine and Python."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()

@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-import labor_lib.compat  # noqa: F401  (the registry imports torchvision)
 from labor_lib.labels import IGNORE, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
 
@@ -189,7 +188,7 @@ def _draw_asked(axes: Axes, asked: Asked, class_set: ClassSet, area: float) -> N
         painted = np.zeros(height * width, bool)
         painted[asked.positions] = True
         painted = painted.reshape(height, width)
-    axes.imshow(mask_overlay(asked.image, asked.mask, painted), interpolation="nearest")
+    _show(axes, mask_overlay(asked.image, asked.mask, painted))
     if asked.points and len(asked.positions):
         rows, columns = np.divmod(np.asarray(asked.positions), width)
         colours = colourise(np.asarray(asked.answers, np.uint8), class_set) / 255
@@ -221,7 +220,7 @@ def selection_grid(
     for line, places in zip(rows, axes, strict=True):
         for asked, place in zip(line, places, strict=True):
             if asked is not None:
-                _draw_asked(place, asked, class_set, area=30)
+                _draw_asked(place, asked, class_set, area=40)
     return figure
 
 
@@ -239,8 +238,13 @@ def image_grid(rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = (
             _wrapped(_plain(name), 16), rotation=0, ha="right", va="center", labelpad=6, fontsize=11
         )
         for picture, place in zip(line, places, strict=True):
-            place.imshow(picture, interpolation="nearest")
+            _show(place, picture)
     return figure
+
+
+def _show(axes: Axes, picture: np.ndarray) -> None:
+    """Small pictures with sharp pixels, those larger than their place smoothed."""
+    axes.imshow(picture, interpolation="nearest" if picture.shape[1] <= 400 else "antialiased")
 
 
 def _picture_axes(rows, columns, size_of, names: float = 0.0) -> tuple[Figure, np.ndarray]:
@@ -333,7 +337,10 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks") -> Figure:
     axes.set_title(f"mIoU against {axis}")
     axes.grid(axis="y", color="#e4e4e4", lw=0.8)
     axes.set_axisbelow(True)
-    figure.legend(handles=handles, loc="outside right center", handlelength=3.2, labelspacing=0.6)
+    # full supervision on top, as in the plot
+    figure.legend(
+        handles=handles[::-1], loc="outside right center", handlelength=3.2, labelspacing=0.6
+    )
     return figure
 
 
@@ -362,7 +369,8 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     shown = axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         text = "–" if np.isnan(value) else f"{value:.0f}"
-        light = value > 55  # cividis is light from there on
+        red, green, blue, _ = shown.to_rgba(value)
+        light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # luminance
         axes.text(
             column,
             row,
@@ -404,15 +412,23 @@ def selector_trace(trace: pd.DataFrame) -> Figure:
                 factor = 100 if column == "mask_share" else 1
                 colour = _STAGE_COLOURS[(stage - 1) % len(_STAGE_COLOURS)]
                 place.plot(
-                    rows["step"], factor * rows[column], color=colour, lw=1.6, label=f"stage {stage}"
+                    rows["step"],
+                    factor * rows[column],
+                    color=colour,
+                    lw=1.6,
+                    label=f"stage {stage}",
                 )
             place.set_title(title, fontsize=10.5, fontweight="normal")
-            place.set_xlabel("step")
             place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             place.grid(axis="y", color="#e4e4e4", lw=0.8)
         places[0].set_ylim(bottom=0)
         places[0].set_ylabel(_wrapped(short_title(method), 14), fontweight="bold")
-    found = {label: h for place in axes.flat for h, label in zip(*place.get_legend_handles_labels())}
+    for place in axes[-1]:
+        place.set_xlabel("step")
+    found = {}  # one entry a stage, though it is in every panel
+    for place in axes.flat:
+        for handle in place.get_lines():
+            found.setdefault(handle.get_label(), handle)
     figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
     return figure
 

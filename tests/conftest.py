@@ -51,10 +51,11 @@ def fabric():
 
 @pytest.fixture
 def tiny():
-    """The smallest configuration: 16 x 32 pixels, two images a step."""
-    data = replace(SMOKE.data, source_size=NATIVE, target_size=NATIVE)
+    """The smallest configuration: 16 x 32 pixels, two images a step, a short discriminator."""
+    data = replace(SMOKE.data, source_size=NATIVE, target_size=NATIVE, inference_batch=5)
     train = replace(SMOKE.train, batch_size=2, ramp_steps=3)
-    return replace(SMOKE, data=data, train=train)
+    adversarial = replace(SMOKE.adversarial, widths=(8,))  # more would not fit the pixels
+    return replace(SMOKE, data=data, train=train, adversarial=adversarial)
 
 
 def write_split(root: Path, layout: str, split: str, count: int, size=NATIVE, seed: int = 0):

@@ -59,7 +59,9 @@ def split(make_folder):
 
 
 def oracle_of(folder: SegmentationFolder) -> Oracle:
-    return Oracle(lambda: SegmentationFolder(folder.root, "cityscapes", "train", STREETS14, (16, 32)))
+    return Oracle(
+        lambda: SegmentationFolder(folder.root, "cityscapes", "train", STREETS14, (16, 32))
+    )
 
 
 def question(seed: int = 0) -> Selection:

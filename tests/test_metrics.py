@@ -1,7 +1,7 @@
 """Intersection over union against a confusion matrix filled pixel by pixel."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,9 +105,7 @@ class Lookalike(nn.Module):
 @pytest.mark.parametrize("cache", [True, False])
 def test_evaluate_compares_at_native_size(fabric, tiny, make_folder, cache):
     folder = make_folder(split="val", count=3, native=(32, 64), size=(16, 32), cache=cache)
-    config = SimpleNamespace(
-        data=SimpleNamespace(mean=tiny.data.mean, std=tiny.data.std, cache=cache)
-    )
+    config = replace(tiny, data=replace(tiny.data, cache=cache, inference_batch=2))
     net = Lookalike(14).train()
     found = evaluate(fabric, net, folder, config)
     assert not net.training

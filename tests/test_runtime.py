@@ -30,7 +30,7 @@ from labor_lib.runtime import (
 )
 
 
-def full_disk(*_):
+def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -116,7 +116,9 @@ def test_weights_of_another_architecture(tmp_path, other, wrong):
     path = tmp_path / "net.safetensors"
     save_weights(nn.Linear(3, 4), path)
     before = [p.detach().clone() for p in other.parameters()]
-    with pytest.raises(InputError, match=rf"net\.safetensors: .*another architecture.*{wrong}") as e:
+    with pytest.raises(
+        InputError, match=rf"net\.safetensors: .*another architecture.*{wrong}"
+    ) as e:
         load_weights(other, path)
     assert "\n" not in str(e.value)
     assert all(map(torch.equal, before, other.parameters()))
@@ -139,7 +141,7 @@ def test_weights_missing_or_damaged(tmp_path):
 
 
 def test_derive_seed_is_the_same_everywhere():
-    assert derive_seed(0, "stage", 1) == 1838077443131424475
+    assert derive_seed(0, "stage", 1) == 3458482323458228181
     digest = hashlib.sha256(b"0/stage/1").hexdigest()
     assert derive_seed(0, "stage", 1) == int(digest[:16], 16) // 2
     seeds = {derive_seed(a, b) for a in range(20) for b in range(20)}

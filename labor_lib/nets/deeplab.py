@@ -10,12 +10,14 @@ Chen et al., "DeepLab", TPAMI 2018. Two sizes share one interface:
 published weights can be loaded.
 """
 
+import labor_lib.compat  # noqa: F401  (has to come before torchvision)
+
+# isort: split
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet101_Weights, resnet101
 
-import labor_lib.compat  # noqa: F401
 from labor_lib.errors import InputError
 
 

@@ -95,7 +95,8 @@ class Selection:
             raise InputError(f"{path}: damaged ({error}); remove it and run again") from None
         cuts = np.cumsum(counts)[:-1]
         split = np.split(positions, cuts)
-        return cls(size, split, np.split(answers, cuts) if len(answers) else [])
+        answered = len(answers) == len(positions)
+        return cls(size, split, np.split(answers, cuts) if answered else [])
 
     @classmethod
     def nothing(cls, images: int, size: tuple[int, int]) -> "Selection":

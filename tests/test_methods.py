@@ -1,0 +1,731 @@
+"""Losses against plain loops, updates against autograd written out, and every method once."""
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from labor_lib.config import SelectorConfig
+from labor_lib.errors import InputError
+from labor_lib.methods.adaptsegnet import (
+    adaptsegnet_step,
+    adversarial_loss,
+    discriminator_loss,
+    domain_loss,
+    probabilities,
+)
+from labor_lib.methods.iast import (
+    confidence_kld_loss,
+    entropy_loss,
+    iast_step,
+    pseudo_labels,
+    select_pseudo_labels,
+    self_training_loss,
+    update_thresholds,
+)
+from labor_lib.methods.labor import (
+    PixelSelector,
+    inconsistency_mask,
+    labor_step,
+    selector_loss,
+    selector_step,
+)
+from labor_lib.methods.mcd import l1_discrepancy, parameter_similarity
+from labor_lib.methods.registry import MAIN, METHODS, resolve
+from labor_lib.methods.source_only import (
+    pixel_cross_entropy,
+    segmentation_loss,
+    source_only_step,
+    supervised_step,
+    supervised_target_step,
+)
+from labor_lib.nets.deeplab import SmallDeepLab
+from labor_lib.nets.discriminator import OutputDiscriminator
+from labor_lib.train import Batch, Nets, Optimizers, build_nets, build_optimizers
+
+CLASSES = 5
+
+
+def random_labels(shape, seed=0, void=0.3):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < void] = 255
+    return labels
+
+
+def enlarged(logits, size):
+    """Bilinear, float64."""
+    return F.interpolate(logits.double(), size=size, mode="bilinear", align_corners=False)
+
+
+def pixels_of(logits, labels):
+    """(probabilities as a list, label) of every pixel, by plain loops."""
+    for b in range(labels.shape[0]):
+        for i in range(labels.shape[1]):
+            for j in range(labels.shape[2]):
+                exponents = [math.exp(v) for v in logits[b, :, i, j].tolist()]
+                total = sum(exponents)
+                yield [e / total for e in exponents], labels[b, i, j].item()
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+# ------------------------------------------------------------------------------ cross-entropy
+
+
+def test_pixel_cross_entropy_by_loops():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, CLASSES, 3, 4) * 2, random_labels((2, 6, 8))
+    expected = mean(
+        -math.log(p[k]) for p, k in pixels_of(enlarged(logits, (6, 8)), labels) if k != 255
+    )
+    assert pixel_cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pixel_cross_entropy_without_labels_is_zero():
+    logits = torch.randn(1, CLASSES, 3, 3, requires_grad=True)
+    loss = pixel_cross_entropy(logits, torch.full((1, 6, 6), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_segmentation_loss_weighs_the_auxiliary_output():
+    torch.manual_seed(0)
+    main, auxiliary = torch.randn(2, 1, CLASSES, 4, 4)
+    labels = random_labels((1, 4, 4))
+
+    def alone(logits):
+        return mean(-math.log(p[k]) for p, k in pixels_of(logits, labels) if k != 255)
+
+    expected = alone(main) + 0.3 * alone(auxiliary)
+    found = segmentation_loss([main, auxiliary], labels, 0.3)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert segmentation_loss([main], labels, 0.3).item() == pytest.approx(alone(main), rel=1e-5)
+
+
+# --------------------------------------------------------------------------------------- IAST
+
+
+@pytest.mark.parametrize("setting", ["paper_gta", "default", "loose"])
+def test_published_thresholds_and_labels(golden, setting):
+    values = golden("iast.npz")
+    alpha, beta, gamma = values[f"{setting}_params"].tolist()
+    batches = torch.from_numpy(values["probabilities"])
+    thresholds = np.full(19, 0.9)
+    for probs, expected, labels in zip(
+        batches, values[f"{setting}_thresholds"], values[f"{setting}_labels"], strict=True
+    ):
+        thresholds = update_thresholds(thresholds, probs, alpha, beta, gamma)
+        np.testing.assert_allclose(thresholds, expected, rtol=0, atol=1e-7)
+        found = pseudo_labels(probs, thresholds)
+        assert found.dtype == torch.uint8
+        np.testing.assert_array_equal(found.numpy(), labels)
+
+
+def test_published_labels_in_one_pass(golden):
+    values = golden("iast.npz")
+    alpha, beta, gamma = values["loose_params"].tolist()
+    found = select_pseudo_labels(
+        torch.from_numpy(values["probabilities"]),
+        19,
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        start=0.9,
+    )
+    labels = torch.stack(list(found)).numpy()
+    np.testing.assert_array_equal(labels, values["loose_labels"])
+    assert 0 < (labels == 255).mean() < 1
+
+
+def test_threshold_of_an_unseen_class_and_the_cap():
+    probs = torch.zeros(1, 2, 2, 2)
+    probs[:, 0] = 1.0  # class 0 everywhere, certain; class 1 never
+    found = update_thresholds(np.array([0.9999, 0.6]), probs, 0.2, 0.0, 1.0)
+    assert found[0] == 0.999
+    assert found[1] == pytest.approx(float(np.float16(0.6)))  # only the threshold itself
+
+
+def test_confidence_at_the_threshold_is_kept():
+    probs = torch.tensor([[0.5, 0.5, 0.25], [0.25, 0.25, 0.5], [0.25, 0.25, 0.25]])[None, :, None]
+    found = pseudo_labels(probs, np.array([0.5, 0.51, 0.0]))
+    assert found.tolist() == [[[0, 0, 255]]]
+
+
+@pytest.mark.parametrize("loss", ["entropy", "kld"])
+def test_regularisers_by_loops(loss):
+    torch.manual_seed(1)
+    logits, labels = torch.randn(2, CLASSES, 4, 5) * 3, random_labels((2, 4, 5))
+    everything = list(pixels_of(logits, labels))
+    if loss == "entropy":
+        expected = mean(-sum(q * math.log(q) for q in p) for p, k in everything if k == 255)
+        found = entropy_loss(logits, labels == 255)
+    else:
+        expected = mean(-sum(map(math.log, p)) / CLASSES for p, k in everything if k != 255)
+        found = confidence_kld_loss(logits, labels != 255)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_regularisers_pull_the_right_way():
+    """Entropy makes ignored pixels surer, the other keeps labelled ones from over-confidence."""
+    logits = torch.tensor([2.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
+    here = torch.ones(1, 1, 1, dtype=torch.bool)
+    (surer,) = torch.autograd.grad(entropy_loss(logits, here), logits)
+    assert surer[0, 0, 0, 0] < 0
+    (flatter,) = torch.autograd.grad(confidence_kld_loss(logits, here), logits)
+    assert flatter[0, 0, 0, 0] > 0
+    for loss in (entropy_loss, confidence_kld_loss):
+        assert loss(logits, ~here).item() == 0
+
+
+def test_self_training_loss_adds_three_weighted_parts(tiny):
+    torch.manual_seed(2)
+    settings = replace(tiny.self_training, label_weight=0.7, entropy_weight=2.0, kld_weight=0.4)
+    logits, labels = torch.randn(2, CLASSES, 3, 3) * 2, random_labels((2, 6, 6))
+    everything = list(pixels_of(enlarged(logits, (6, 6)), labels))
+    expected = (
+        0.7 * mean(-math.log(p[k]) for p, k in everything if k != 255)
+        + 2.0 * mean(-sum(q * math.log(q) for q in p) for p, k in everything if k == 255)
+        + 0.4 * mean(-sum(map(math.log, p)) / CLASSES for p, k in everything if k != 255)
+    )
+    found = self_training_loss(logits, labels, replace(tiny, self_training=settings))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+# -------------------------------------------------------------------------------- AdaptSegNet
+
+
+@pytest.mark.parametrize("domain", [0.0, 1.0])
+def test_domain_loss_closed_form(domain):
+    logits = torch.tensor([[-3.0, 0.0], [0.5, 4.0]])
+    beliefs = [1 / (1 + math.exp(-v)) for v in logits.flatten().tolist()]
+    expected = mean(-math.log(b if domain else 1 - b) for b in beliefs)
+    assert domain_loss(logits, domain).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_adversary_and_discriminator_want_opposite_things():
+    source, target = torch.tensor([-1.0, 0.3]), torch.tensor([0.7, 2.0])
+
+    def softplus(values):
+        return mean(math.log1p(math.exp(v)) for v in values)
+
+    confused = softplus(target.tolist())  # target output called source, 0
+    told = (softplus(source.tolist()) + softplus((-target).tolist())) / 2
+    assert adversarial_loss(target).item() == pytest.approx(confused, rel=1e-6)
+    assert discriminator_loss(source, target).item() == pytest.approx(told, rel=1e-6)
+
+
+class Levels(nn.Module):
+    """A segmenter of one or two outputs, small enough for hand-written steps."""
+
+    def __init__(self, levels: int):
+        super().__init__()
+        self.backbone = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU()),
+                nn.Sequential(nn.Conv2d(6, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU()),
+            ]
+        )
+        self.classifier = nn.Conv2d(8, CLASSES, 1)
+        if levels == 2:
+            self.auxiliary = nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, images):
+        early = self.backbone[0](images)
+        main = self.classifier(self.backbone[1](early))
+        return [main, self.auxiliary(early)] if hasattr(self, "auxiliary") else [main]
+
+
+SETTINGS = {1: (0.4,), 2: (0.4, 0.15)}  # large weights, so that a wrong one shows
+RATE, DISCRIMINATOR_RATE, AUXILIARY = 0.3, 0.2, 0.25
+
+
+def plain_sgd(modules, rate):
+    return [torch.optim.SGD(module.parameters(), rate) for module in modules]
+
+
+def material(tiny, levels, seed=0):
+    """Config, networks, SGD optimisers and a batch (source and target differ in size)."""
+    torch.manual_seed(seed)
+    adversarial = replace(
+        tiny.adversarial, level_weights=SETTINGS[levels], auxiliary_weight=AUXILIARY
+    )
+    config = replace(
+        tiny, adversarial=adversarial, train=replace(tiny.train, labelled_weight=0.6, clip_norm=0.0)
+    )
+    discriminators = [OutputDiscriminator(CLASSES, (4, 6)) for _ in range(levels)]
+    nets = Nets(Levels(levels).train(), discriminators)
+    for net in nets.named().values():
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)  # left over; nobody may step along it
+    opts = Optimizers(
+        plain_sgd([nets.segmenter], RATE)[0], plain_sgd(discriminators, DISCRIMINATOR_RATE)
+    )
+    batch = Batch(
+        torch.randn(2, 3, 24, 32),
+        random_labels((2, 24, 32), 1),
+        torch.randn(2, 3, 16, 32),
+        random_labels((2, 16, 32), 2, void=0.8),
+    )
+    return config, nets, opts, batch
+
+
+def cross_entropy(logits, labels):
+    full = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    keep = labels != 255
+    chosen = full.log_softmax(1).gather(1, labels.masked_fill(~keep, 0)[:, None])[:, 0]
+    return -chosen[keep].mean()
+
+
+def levelled(outputs, labels):
+    return sum(w * cross_entropy(o, labels) for w, o in zip((1, AUXILIARY), outputs, strict=False))
+
+
+def descend(loss, module, rate):
+    parameters = list(module.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= rate * gradient
+
+
+def adversarial_by_hand(nets, batch, weights, on_target=None):
+    """AdaptSegNet's update in plain autograd; returns its three losses."""
+    source, target = nets.segmenter(batch.source_images), nets.segmenter(batch.target_images)
+    shown = []
+    for outputs, images in ((source, batch.source_images), (target, batch.target_images)):
+        if len(weights) == 2:  # as published; a single output stays at its own stride
+            size = images.shape[-2:]
+            outputs = [
+                F.interpolate(o, size=size, mode="bilinear", align_corners=False) for o in outputs
+            ]
+        shown.append([o.softmax(1) for o in outputs])
+    supervised = levelled(source, batch.source_labels)
+    adversarial = sum(
+        w * F.softplus(d(o)).mean()
+        for w, d, o in zip(weights, nets.discriminators, shown[1], strict=True)
+    )
+    total = supervised + adversarial
+    if on_target is not None:
+        total = total + on_target(target)
+    told = [
+        (F.softplus(d(s.detach())).mean() + F.softplus(-d(t.detach())).mean()) / 2
+        for d, s, t in zip(nets.discriminators, *shown, strict=True)
+    ]
+    descend(total, nets.segmenter, RATE)
+    for discriminator, loss in zip(nets.discriminators, told, strict=True):
+        descend(loss, discriminator, DISCRIMINATOR_RATE)
+    return supervised.item(), adversarial.item(), sum(told).item()
+
+
+def assert_same(nets, expected):
+    for name, net in nets.named().items():
+        wanted = expected.named()[name].state_dict()
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(
+                value, wanted[key], rtol=1e-5, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}"
+            )
+
+
+def moved(before, after) -> bool:
+    return any(
+        not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_adaptsegnet_step_by_hand(fabric, tiny, levels):
+    config, nets, opts, batch = material(tiny, levels)
+    expected = copy.deepcopy(nets)
+    losses = adaptsegnet_step(fabric, nets, opts, batch, config)
+    wanted = adversarial_by_hand(expected, batch, SETTINGS[levels])
+    assert [losses[k] for k in ("source", "adversarial", "discriminator")] == pytest.approx(
+        list(wanted), rel=1e-5
+    )
+    assert_same(nets, expected)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_labor_step_by_hand(fabric, tiny, levels):
+    config, nets, opts, batch = material(tiny, levels)
+    expected = copy.deepcopy(nets)
+    losses = labor_step(fabric, nets, opts, batch, config)
+    adversarial_by_hand(
+        expected,
+        batch,
+        SETTINGS[levels],
+        lambda target: 0.6 * levelled(target, batch.target_labels),
+    )
+    assert set(losses) == {"source", "adversarial", "target", "discriminator"}
+    assert_same(nets, expected)
+
+
+def test_labor_step_without_answers_is_adaptsegnet(fabric, tiny):
+    config, nets, opts, batch = material(tiny, 1)
+    batch.target_labels.fill_(255)
+    expected = copy.deepcopy(nets)
+    labor_step(fabric, nets, opts, batch, config)
+    adversarial_by_hand(expected, batch, SETTINGS[1])
+    assert_same(nets, expected)
+
+
+def test_iast_step_by_hand(fabric, tiny):
+    config, nets, opts, batch = material(tiny, 1)
+    expected = copy.deepcopy(nets)
+    iast_step(fabric, nets, opts, batch, config)
+
+    def self_training(target):
+        labels = batch.target_labels
+        full = F.interpolate(target[0], size=labels.shape[-2:], mode="bilinear")
+        logs, ignored = full.log_softmax(1), labels == 255
+        entropy = -(logs.exp() * logs).sum(1)[ignored].mean()
+        spread = -logs.mean(1)[~ignored].mean()
+        return cross_entropy(target[0], labels) + 3.0 * entropy + 0.1 * spread
+
+    adversarial_by_hand(expected, batch, SETTINGS[1], self_training)
+    assert_same(nets, expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "domains"),
+    [
+        (source_only_step, ("source",)),
+        (supervised_target_step, ("target",)),
+        (supervised_step, ("source", "target")),
+    ],
+)
+def test_supervised_steps_by_hand(fabric, tiny, step, domains):
+    config, nets, opts, batch = material(tiny, 2)
+    expected = copy.deepcopy(nets)
+    losses = step(fabric, nets, opts, batch, config)
+    parts = {
+        domain: levelled(
+            expected.segmenter(getattr(batch, f"{domain}_images")),
+            getattr(batch, f"{domain}_labels"),
+        )
+        for domain in domains
+    }
+    descend(sum(parts.values()), expected.segmenter, RATE)
+    assert losses == pytest.approx({name: part.item() for name, part in parts.items()}, rel=1e-5)
+    assert_same(nets, expected)
+
+
+def test_clipping_limits_the_step(fabric, tiny):
+    config, nets, opts, batch = material(tiny, 1)
+    config = replace(config, train=replace(config.train, clip_norm=0.01))
+    segmenter, optimizer = fabric.setup(nets.segmenter, opts.segmenter)
+    before = [p.detach().clone() for p in segmenter.parameters()]
+    source_only_step(fabric, Nets(segmenter), Optimizers(optimizer), batch, config)
+    steps = [a.detach() - b for a, b in zip(segmenter.parameters(), before, strict=True)]
+    length = torch.cat([step.flatten() for step in steps]).norm().item()
+    assert length == pytest.approx(0.01 * RATE, rel=1e-3)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_each_loss_stays_in_its_own_network(fabric, tiny, levels):
+    """The segmenter's update leaves discriminator gradients alone, and the reverse."""
+    config, nets, opts, batch = material(tiny, levels)
+    seen = {}
+    for discriminator in nets.discriminators:
+        for parameter in discriminator.parameters():
+            parameter.grad = torch.full_like(parameter, 7.0)
+
+    def segmenter_steps(*_):
+        seen["segmenter"] = [p.grad.clone() for p in nets.segmenter.parameters()]
+        for discriminator in nets.discriminators:
+            assert all((p.grad == 7).all() for p in discriminator.parameters())
+
+    opts.segmenter.register_step_pre_hook(segmenter_steps)
+    adaptsegnet_step(fabric, nets, opts, batch, config)
+    assert all(map(torch.equal, seen["segmenter"], (p.grad for p in nets.segmenter.parameters())))
+    for discriminator in nets.discriminators:  # alive, and free of what was there before
+        assert all(p.requires_grad for p in discriminator.parameters())
+        assert not any((p.grad == 7).any() for p in discriminator.parameters())
+        assert all(p.grad.abs().max() > 1e-6 for p in discriminator.parameters())
+
+
+@pytest.mark.parametrize(("levels", "level"), [(1, 0), (2, 0), (2, 1)])
+def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level):
+    _, nets, _, batch = material(tiny, levels, seed=4)
+    discriminator, segmenter = nets.discriminators[level], nets.segmenter.eval()
+    parameters = [p for p in segmenter.backbone[0].parameters()]
+
+    def domain_logits():
+        return discriminator(probabilities(segmenter(batch.target_images)[level], None))
+
+    def belief_in_source():
+        with torch.no_grad():
+            return (1 - torch.sigmoid(domain_logits().double())).mean().item()
+
+    before = belief_in_source()
+    gradients = torch.autograd.grad(adversarial_loss(domain_logits()), parameters)
+    length = torch.cat([g.flatten() for g in gradients]).norm()
+    assert length > 1e-6
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= 0.05 * gradient / length
+    assert belief_in_source() > before
+
+
+def test_discriminator_learns_to_tell_the_domains(fabric, tiny):
+    """Source ends below zero and target above it."""
+    config, nets, opts, batch = material(tiny, 1)
+    config = replace(config, adversarial=replace(config.adversarial, level_weights=(0.0,)))
+    opts.segmenter = torch.optim.SGD(nets.segmenter.parameters(), 0.0)
+    opts.discriminators = [torch.optim.Adam(nets.discriminators[0].parameters(), 1e-2)]
+    batch.target_images = batch.target_images * 0.1 + 2
+    for _ in range(40):
+        adaptsegnet_step(fabric, nets, opts, batch, config)
+    with torch.no_grad():
+        source, target = (
+            nets.discriminators[0](nets.segmenter(images)[0].softmax(1)).mean().item()
+            for images in (batch.source_images, batch.target_images)
+        )
+    assert source < 0 < target
+
+
+# ---------------------------------------------------------------------------------------- MCD
+
+
+def test_l1_discrepancy_by_loops():
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 2, CLASSES, 3, 4) * 2
+    none = torch.zeros(2, 3, 4, dtype=torch.long)
+    pairs = zip(pixels_of(first, none), pixels_of(second, none), strict=True)
+    expected = mean(abs(a - b) for (p, _), (q, _) in pairs for a, b in zip(p, q, strict=True))
+    assert l1_discrepancy(first, second).item() == pytest.approx(expected, rel=1e-5)
+    assert l1_discrepancy(first, first).item() == 0
+
+
+def test_parameter_similarity_is_a_cosine():
+    torch.manual_seed(0)
+    a, b = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    u, v = (
+        np.concatenate([p.detach().double().numpy().ravel() for p in m.parameters()])
+        for m in (a, b)
+    )
+    expected = u @ v / math.sqrt((u @ u) * (v @ v))
+    assert parameter_similarity(a, b).item() == pytest.approx(expected, abs=1e-6)
+    assert parameter_similarity(a, a).item() == pytest.approx(1)
+    with torch.no_grad():
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            q.copy_(-2 * p)
+    assert parameter_similarity(a, b).item() == pytest.approx(-1)
+
+
+# ------------------------------------------------------------------------------ pixel selector
+
+
+def small_segmenter(seed=0):
+    torch.manual_seed(seed)
+    net = SmallDeepLab(CLASSES, widths=(6, 8, 8, 10), rates=(1, 2))
+    with torch.no_grad():
+        for convolution in net.classifier.conv2d_list:
+            convolution.weight.mul_(10)
+            convolution.bias.normal_(0, 0.1)
+        for _ in range(10):
+            net(torch.randn(4, 3, 32, 32))  # moves the BatchNorm statistics from their start
+    return net.eval()
+
+
+def selector_of(settings, seed=0):
+    segmenter = small_segmenter(seed)
+    torch.manual_seed(seed + 1)
+    return segmenter, PixelSelector(segmenter, settings).eval()
+
+
+def train_selector(fabric, settings, steps=25, teach=True):
+    """The selector after some steps, and the share of its mask at each."""
+    segmenter, selector = selector_of(settings)
+    optimizer = torch.optim.Adam([p for p in selector.parameters() if p.requires_grad], 1e-2)
+    torch.manual_seed(9)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        full = F.interpolate(segmenter(images)[0], size=(32, 32), mode="bilinear")
+    pseudo = full.argmax(1) if teach else torch.full((4, 32, 32), 255)
+    trace = [
+        selector_step(fabric, selector, optimizer, images, pseudo, settings) for _ in range(steps)
+    ]
+    return selector, trace
+
+
+def test_mask_is_where_the_classifiers_name_different_classes():
+    first = torch.tensor([[[0.6, 0.2, 0.1]], [[0.3, 0.5, 0.1]], [[0.1, 0.3, 0.8]]])[None]
+    second = torch.tensor([[[0.4, 0.6, 0.2]], [[0.3, 0.1, 0.2]], [[0.3, 0.3, 0.6]]])[None]
+    assert inconsistency_mask(first, second).tolist() == [[[False, True, False]]]
+    assert not inconsistency_mask(first, first).any()
+
+
+@pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
+def test_loss_6_makes_the_mask_grow(fabric, discrepancy):
+    """From nearly equal classifiers: the mask stays small without loss 6 and grows with it."""
+    shares = {}
+    for weight in (0.0, 5.0):
+        settings = SelectorConfig(
+            discrepancy=discrepancy, weight=weight, reinitialise=False, noise=0.05
+        )
+        _, trace = train_selector(fabric, settings)
+        shares[weight] = [losses["mask_share"] for losses in trace]
+    assert shares[5.0][-1] > shares[0.0][-1] + 0.05
+    assert shares[5.0][-1] > shares[5.0][0] + 0.05
+
+
+@pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
+def test_copies_never_disagree(fabric, discrepancy):
+    settings = SelectorConfig(discrepancy=discrepancy, weight=5.0, reinitialise=False, noise=0.0)
+    selector, trace = train_selector(fabric, settings)
+    assert [losses["mask_share"] for losses in trace] == [0.0] * len(trace)
+    pairs = zip(selector.first.parameters(), selector.second.parameters(), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
+def test_loss_6_alone_parts_the_classifiers(discrepancy):
+    settings = SelectorConfig(discrepancy=discrepancy, weight=1.0)
+    _, selector = selector_of(settings)
+    images, void = torch.randn(2, 3, 32, 32), torch.full((2, 32, 32), 255)
+
+    def apart():
+        with torch.no_grad():
+            if discrepancy == "l1":
+                first, second = (logits.softmax(1) for logits in selector(images))
+                return (first - second).abs().mean().item()
+            a, b = (
+                torch.cat([p.flatten() for p in head.parameters()]).double()
+                for head in (selector.first, selector.second)
+            )
+            return -(a @ b / (a.norm() * b.norm())).item()
+
+    before = apart()
+    losses = selector_loss(selector, *selector(images), void, settings)
+    assert losses["loss5"].item() == 0
+    assert losses["total"].item() == pytest.approx(losses["loss6"].item())
+    scale = CLASSES if discrepancy == "l1" else 1  # the sum over classes, not their mean
+    assert losses["loss6"].item() == pytest.approx(-scale * before, rel=1e-4)
+    descend(losses["loss6"], nn.ModuleList([selector.first, selector.second]), 1e-2)
+    assert apart() > before
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_loss_5_ignores_255_and_the_sum_is_weighted(weight):
+    settings = SelectorConfig(weight=weight)
+    _, selector = selector_of(settings)
+    images, labels = torch.randn(2, 3, 16, 16), random_labels((2, 16, 16), void=0.7)
+    first, second = selector(images)
+    expected = 0.0
+    for logits in (first, second):
+        everything = pixels_of(enlarged(logits, (16, 16)), labels)
+        expected += mean(-math.log(p[k]) for p, k in everything if k != 255)
+    losses = selector_loss(selector, first, second, labels, settings)
+    assert losses["loss5"].item() == pytest.approx(expected, rel=1e-5)
+    total = expected + weight * losses["loss6"].item()
+    assert losses["total"].item() == pytest.approx(total, rel=1e-5)
+
+
+def test_heads_are_drawn_anew_or_copied_with_noise():
+    segmenter, anew = selector_of(SelectorConfig(reinitialise=True))
+    weights = [
+        head.conv2d_list[0].weight for head in (segmenter.classifier, anew.first, anew.second)
+    ]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert (weights[i] != weights[j]).all()
+
+    segmenter, copies = selector_of(SelectorConfig(reinitialise=False, noise=0.0))
+    for head in (copies.first, copies.second):
+        assert not moved(segmenter.classifier, head)
+        assert head is not segmenter.classifier
+
+    segmenter, noisy = selector_of(SelectorConfig(reinitialise=False, noise=0.1))
+    for head in (noisy.first, noisy.second):
+        for old, new in zip(segmenter.classifier.parameters(), head.parameters(), strict=True):
+            if old.dim() == 4:
+                ratio = (new - old).std() / old.std()
+                assert ratio.item() == pytest.approx(0.1, rel=0.2)
+    assert moved(noisy.first, noisy.second)
+
+
+def test_selector_sees_the_segmenters_features():
+    segmenter, selector = selector_of(SelectorConfig(reinitialise=False))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        for logits in selector(images):
+            assert torch.equal(logits, segmenter(images)[0])
+
+
+@pytest.mark.parametrize("train_backbone", [False, True])
+def test_backbone_is_frozen_unless_told(fabric, train_backbone):
+    settings = SelectorConfig(train_backbone=train_backbone)
+    segmenter = small_segmenter()
+    selector, _ = train_selector(fabric, settings, steps=3)
+    same = all(
+        torch.equal(value, selector.backbone.state_dict()[key])
+        for key, value in segmenter.backbone.state_dict().items()
+    )
+    assert same is not train_backbone
+    gradients = [p.grad is not None for p in selector.backbone.parameters()]
+    assert all(gradients) if train_backbone else not any(gradients)
+    for head in (selector.first, selector.second):
+        assert all(p.grad.abs().max() > 0 for p in head.parameters())
+
+
+# ------------------------------------------------------------------------------------ registry
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_a_step(fabric, tiny, name):
+    method = METHODS[name]
+    assert method.name == name
+    torch.manual_seed(0)
+    nets = build_nets(tiny, CLASSES)
+    for net in nets.named().values():
+        net.train()
+    opts = build_optimizers(nets, tiny, 1e-2)
+    before = copy.deepcopy(nets)
+    batch = Batch()
+    if method.use_source:
+        batch.source_images, batch.source_labels = (
+            torch.randn(2, 3, 32, 32),
+            random_labels((2, 32, 32)),
+        )
+    if method.use_target:
+        batch.target_images = torch.randn(2, 3, 32, 32)
+        if method.labels != "none":
+            batch.target_labels = random_labels((2, 32, 32), 3)
+    losses = method.step(fabric, nets, opts, batch, tiny)
+    assert losses
+    assert all(isinstance(value, float) and math.isfinite(value) for value in losses.values())
+    assert moved(before.segmenter, nets.segmenter)
+    assert all(p.isfinite().all() for p in nets.segmenter.parameters())
+    assert moved(before.discriminators[0], nets.discriminators[0]) == ("discriminator" in losses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_complete(tiny, name):
+    method = METHODS[name]
+    assert method.warm_up in ("source_more", "adversarial")
+    assert method.labels in ("none", "pseudo", "asked", "all")
+    assert method.statistics in ("source", "target")
+    assert bool(method.rule) == bool(method.budget) == (method.labels == "asked")
+    assert method.budget in ("", "pixels", "points", "mask")
+    assert not method.selector or isinstance(getattr(tiny, method.selector), SelectorConfig)
+    assert not method.trains_as or METHODS[method.trains_as].step is method.step
+
+
+def test_resolve_names_and_groups():
+    assert [m.name for m in resolve(["ppl", "main", "ppl"])][:2] == ["ppl", MAIN[0]]
+    assert [m.name for m in resolve(["main"])] == list(MAIN)
+    assert [m.name for m in resolve(["all"])] == list(METHODS)
+    assert len(resolve(["all", "main", "spl"])) == len(METHODS)
+    with pytest.raises(InputError, match="unknown method 'spam'") as caught:
+        resolve(["spl", "spam"])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,323 @@
+"""Batches, schedules, statistics, and a training that survives being killed."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from labor_lib.errors import InputError
+from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.labor import labor_step
+from labor_lib.methods.source_only import source_only_step
+from labor_lib.runtime import seed_everything
+from labor_lib.train import (
+    Material,
+    Schedule,
+    Stream,
+    build_nets,
+    estimate_statistics,
+    image_batches,
+    predict,
+    rate_factor,
+    train,
+)
+
+CPU = torch.device("cpu")
+
+# -------------------------------------------------------------------------------- schedule
+
+
+def test_schedule_is_a_permutation_each_epoch():
+    steps = list(Schedule(7, 3, 0, 14, seed=5))
+    assert all(len(step) == 3 for step in steps)
+    flat = [number for step in steps for number in step]
+    epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+    assert steps == list(Schedule(7, 3, 0, 14, seed=5))
+    assert steps != list(Schedule(7, 3, 0, 14, seed=6))
+
+
+@pytest.mark.parametrize("images", [1, 4, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+@pytest.mark.parametrize("start", [1, 6, 19])
+def test_schedule_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
+    whole = list(Schedule(images, batch_size, 0, 20, seed=1))
+    tail = Schedule(images, batch_size, start, 20, seed=1)
+    assert list(tail) == whole[start:]
+    assert len(tail) == 20 - start
+
+
+def test_batch_larger_than_the_number_of_images():
+    for step in Schedule(4, 10, 0, 6, seed=2):
+        counts = np.bincount(step, minlength=4)
+        assert len(step) == 10
+        assert counts.min() >= 1
+
+
+@pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
+def test_rate_factor_closed_form(tiny, ramp, power):
+    config = replace(tiny, train=replace(tiny.train, ramp_steps=ramp, poly_power=power))
+    found = [rate_factor(step, 20, config) for step in range(20)]
+    for step, factor in enumerate(found):
+        rising = (step + 1) / ramp if ramp and step + 1 < ramp else 1
+        assert factor == pytest.approx(rising * (1 - step / 20) ** power)
+        assert 0 < factor <= 1
+
+
+# ---------------------------------------------------------------------------------- stream
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_stream_normalises_and_keeps_labels(tiny, make_folder, cache):
+    folder = make_folder(count=5, cache=cache)
+    data = replace(tiny.data, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    config = replace(tiny, data=data, train=replace(tiny.train, flip=False))
+    stream = Stream(folder, folder.label, config, start=0, steps=3, seed=4, batch_size=4)
+    for numbers in Schedule(5, 4, 0, 3, seed=4):
+        images, labels = stream.next(CPU)
+        assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert images.shape == (4, 3, 16, 32)
+        assert labels.shape == (4, 16, 32)
+        for image, label, i in zip(images, labels, numbers, strict=True):
+            pixels = folder.image(i).double().numpy() / 255
+            mean, std = np.array(data.mean), np.array(data.std)
+            expected = (pixels - mean[:, None, None]) / std[:, None, None]
+            np.testing.assert_allclose(image.numpy(), expected, rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(label.numpy(), folder.label(i).numpy())
+            assert (label == 255).any()
+
+
+def test_stream_flips_image_and_label_together(tiny, pictures):
+    folder = pictures(3, size=(4, 6))
+    labels = folder.images[:, 0].numpy() % 19  # a label that knows its image
+    stream = Stream(folder, lambda i: labels[i], tiny, start=0, steps=20, seed=0, batch_size=2)
+    seed_everything(0)
+    flips = []
+    for numbers in Schedule(3, 2, 0, 20, seed=0):
+        images, found = stream.next(CPU)
+        for image, label, i in zip(images, found, numbers, strict=True):
+            raw = ((image * 0.25 + 0.45) * 255).round().to(torch.uint8)
+            flips.append(not torch.equal(raw, folder.images[i]))
+            expected = folder.images[i].flip(-1) if flips[-1] else folder.images[i]
+            assert torch.equal(raw, expected)
+            np.testing.assert_array_equal(label.numpy(), raw[0].numpy() % 19)
+    assert 8 < sum(flips) < 32
+
+
+def test_stream_without_labels(tiny, pictures):
+    stream = Stream(pictures(3), None, tiny, start=0, steps=1, seed=0)
+    images, labels = stream.next(CPU)
+    assert images.shape == (2, 3, 8, 12)
+    assert labels is None
+
+
+def test_stream_leaves_kept_images_alone(tiny, make_folder):
+    folder = make_folder(count=2, cache=True)
+    before = folder.image(0).clone(), folder.label(0).clone()
+    stream = Stream(folder, folder.label, tiny, start=0, steps=4, seed=0)
+    for _ in range(4):
+        images, labels = stream.next(CPU)
+        images.fill_(9)
+        labels.fill_(9)
+    assert torch.equal(folder.image(0), before[0])
+    assert torch.equal(folder.label(0), before[1])
+
+
+# ------------------------------------------------------------------------------- inference
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, None])
+def test_image_batches_in_order(tiny, pictures, batch_size):
+    folder = pictures(7)
+    found = list(image_batches(folder, tiny, CPU, batch_size))
+    size = batch_size or tiny.data.inference_batch
+    assert [first for first, _ in found] == list(range(0, 7, size))
+    together = torch.cat([images for _, images in found])
+    expected = (folder.images.double() / 255 - 0.45) / 0.25
+    torch.testing.assert_close(together.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
+    class Two(nn.Module):
+        def forward(self, images):
+            return [images[:, :, ::2, ::2], -images]
+
+    images = torch.randn(2, 3, 8, 12)
+    probs = predict(fabric, Two(), images, (8, 12))
+    full = nn.functional.interpolate(images[:, :, ::2, ::2].double(), (8, 12), mode="bilinear")
+    expected = full.exp() / full.exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(probs.double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 20, 30])
+def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, count):
+    """One layer on the images themselves; batches of ten."""
+    folder = pictures(count)
+    config = replace(tiny, data=replace(tiny.data, inference_batch=10))
+    norm = nn.BatchNorm2d(3, momentum=0.37)
+    norm(torch.randn(4, 3, 5, 5) + 9)  # statistics of something else
+    estimate_statistics(fabric, nn.Sequential(norm), folder, config)
+    images = (folder.images.double().numpy() / 255 - 0.45) / 0.25
+    parts = [images[i : i + 10].transpose(1, 0, 2, 3).reshape(3, -1) for i in range(0, count, 10)]
+    mean = np.mean([part.mean(axis=1) for part in parts], axis=0)
+    variance = np.mean([part.var(axis=1, ddof=1) for part in parts], axis=0)
+    np.testing.assert_allclose(norm.running_mean, mean, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(norm.running_var, variance, rtol=1e-4)
+    assert norm.momentum == 0.37
+    assert not norm.training
+
+
+def test_statistics_of_at_most_200_images(fabric, tiny, pictures):
+    folder = pictures(240, size=(4, 4))
+    folder.images[200:] = 255
+    config = replace(tiny, data=replace(tiny.data, inference_batch=20))
+    norm = nn.BatchNorm2d(3)
+    estimate_statistics(fabric, nn.Sequential(norm), folder, config)
+    images = (folder.images[:200].double() / 255 - 0.45) / 0.25
+    expected = images.mean(dim=(0, 2, 3)).float()
+    torch.testing.assert_close(norm.running_mean, expected, rtol=0, atol=1e-5)
+
+
+def test_statistics_change_nothing_that_is_learnt(fabric, tiny, pictures):
+    nets = build_nets(tiny, 14)
+    before = copy.deepcopy(nets.segmenter)
+    estimate_statistics(fabric, nets.segmenter, pictures(4, (16, 32)), tiny)
+    pairs = zip(before.named_parameters(), nets.segmenter.parameters(), strict=True)
+    assert all(torch.equal(a, b) for (_, a), b in pairs)
+    assert not torch.equal(
+        before.backbone[0][1].running_mean, nets.segmenter.backbone[0][1].running_mean
+    )
+
+
+# -------------------------------------------------------------------------------- the loop
+
+
+@pytest.fixture
+def material(make_folder):
+    source = make_folder("gta5", count=5, cache=True)
+    target = make_folder("cityscapes", count=4, labels=False)
+    labels = np.random.default_rng(0).choice([0, 1, 9, 255], (4, 16, 32)).astype(np.uint8)
+    return Material(source, target, lambda i: labels[i])
+
+
+def fresh(config):
+    seed_everything(7, "networks")
+    return build_nets(config, 14)
+
+
+class Killed(Exception):
+    pass
+
+
+def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, steps=7):
+    """Train fresh networks; returns them, the trace, and how many steps were really done."""
+    nets, done = fresh(config), []
+
+    def on_step(losses):
+        done.append(losses)
+        if len(done) == kill_at:
+            raise Killed
+
+    trace = train(
+        fabric,
+        nets,
+        step,
+        material,
+        config,
+        steps=steps,
+        learning_rate=1e-2,
+        seed=3,
+        checkpoint=checkpoint,
+        on_step=on_step,
+    )
+    return nets, trace, len(done)
+
+
+@pytest.mark.parametrize(
+    ("step", "kill_at", "left"),
+    [
+        (labor_step, 1, 7),  # before the first checkpoint
+        (labor_step, 3, 5),
+        (labor_step, 7, 1),
+        (adaptsegnet_step, 5, 3),
+        (source_only_step, 5, 3),
+    ],
+)
+def test_killed_training_ends_with_the_same_bits(
+    fabric, tiny, material, tmp_path, step, kill_at, left
+):
+    whole, trace, done = run(fabric, tiny, material, tmp_path / "a" / "unfinished.pt", step)
+    assert done == len(trace) == 7
+    checkpoint = tmp_path / "b" / "unfinished.pt"
+    with pytest.raises(Killed):
+        run(fabric, tiny, material, checkpoint, step, kill_at)
+    assert checkpoint.exists() == (kill_at > 2)
+    torch.rand(5)  # whatever else the process drew
+    resumed, again, done = run(fabric, tiny, material, checkpoint, step)
+    assert done == left
+    assert again == trace
+    for name, net in whole.named().items():
+        for key, value in net.state_dict().items():
+            assert torch.equal(value, resumed.named()[name].state_dict()[key]), f"{name} {key}"
+
+
+def test_same_seed_same_training(fabric, tiny, material, tmp_path):
+    one, two = (run(fabric, tiny, material, tmp_path / f"{i}.pt", steps=3) for i in range(2))
+    assert one[1] == two[1]
+
+
+def test_training_learns(fabric, tiny, material, tmp_path):
+    """The source loss of a network that sees the same five images again and again falls."""
+    config = replace(tiny, train=replace(tiny.train, flip=False, checkpoint_steps=1000))
+    _, trace, _ = run(fabric, config, material, tmp_path / "a.pt", source_only_step, steps=40)
+    losses = [row["source"] for row in trace]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_path):
+    seen = []
+    config = replace(tiny, train=replace(tiny.train, head_factor=3.0, ramp_steps=2))
+
+    def spy(fabric, nets, opts, batch, config):
+        assert nets.segmenter.training
+        rates = [group["lr"] for group in opts.segmenter.param_groups]
+        rates += [group["lr"] for group in opts.discriminators[0].param_groups]
+        seen.append((batch, rates))
+        return {"loss": 0.0}
+
+    run(fabric, config, material, tmp_path / "a.pt", spy, steps=4)
+    for step, (batch, rates) in enumerate(seen):
+        factor = (0.5 if step == 0 else 1) * (1 - step / 4) ** 0.9
+        assert rates == pytest.approx([1e-2 * factor, 3e-2 * factor, 1e-3 * factor])
+        assert batch.source_images.shape == batch.target_images.shape == (2, 3, 16, 32)
+        assert batch.source_labels.shape == batch.target_labels.shape == (2, 16, 32)
+        assert set(batch.target_labels.unique().tolist()) <= {0, 1, 9, 255}
+
+    only_source = Material(source=material.source)
+    run(fabric, config, only_source, tmp_path / "b.pt", spy, steps=1)
+    assert seen[-1][0].target_images is None
+    without_labels = Material(target=material.target)
+    run(fabric, config, without_labels, tmp_path / "c.pt", spy, steps=1)
+    batch = seen[-1][0]
+    assert batch.source_images is None
+    assert batch.target_labels is None
+    assert batch.target_images is not None
+
+
+def test_nets_round_trip(tiny, tmp_path):
+    nets, other = fresh(tiny), build_nets(tiny, 14)
+    nets.save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"segmenter.safetensors", "discriminator0.safetensors"}
+    other.load(tmp_path)
+    for name, net in nets.named().items():
+        loaded = other.named()[name].state_dict()
+        assert all(torch.equal(value, loaded[key]) for key, value in net.state_dict().items())
+    (tmp_path / "discriminator0.safetensors").unlink()
+    with pytest.raises(InputError, match="discriminator0"):
+        other.load(tmp_path)

@@ -1,0 +1,229 @@
+"""Figures show the numbers and the places they are given."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from labor_lib import viz
+from labor_lib.labels import IGNORE, STREETS14, colourise
+from labor_lib.methods.registry import METHODS
+
+MIOU = {  # method: [stage 1, stage 2] of seed 0; seed 1 has 2 more
+    "source_only": [20.0, 24.0],
+    "ppl": [50.0, 60.0],
+    "spl_sampled": [55.0, 66.0],
+    "supervised": [68.0, 70.0],
+}
+PIXELS = {"ppl": 10.0, "spl_sampled": 200.0, "supervised": 5000.0}  # a stage
+
+
+@pytest.fixture
+def table():
+    rows = []
+    for method, scores in MIOU.items():
+        for seed in (0, 1):
+            for stage, score in enumerate(scores, start=1):
+                pixels = PIXELS.get(method, 0.0) * (1 if method == "supervised" else stage)
+                rows.append(
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "stage": stage,
+                        "miou": score + 2 * seed,
+                        "pixels_per_image": pixels,
+                        "clicks_per_image": pixels / 2,
+                        "train_seconds": 60.0 * (1 + stage),
+                        "select_seconds": 30.0 * stage if method == "ppl" else 0.0,
+                        "iou_road": score + 10 + 2 * seed,
+                        "iou_train": float("nan"),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def lines_by_colour(axes):
+    """Without the caps of error bars, which have no line."""
+    return {line.get_color(): line for line in axes.get_lines() if line.get_linestyle() != "None"}
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+# ------------------------------------------------------------------------------------- styles
+
+
+def test_every_method_has_its_own_style_and_its_family_a_hue():
+    assert set(viz.METHOD_STYLES) == set(METHODS)
+    looks = [(s.colour, s.marker, str(s.line), s.filled) for s in viz.METHOD_STYLES.values()]
+    assert len(set(looks)) == len(looks)
+    for method in METHODS:
+        red, green, blue = to_rgb(viz.style_of(method).colour)
+        family = viz.family_of(method)
+        if family == "none":
+            assert 0 < red == green == blue
+        elif family == "points":
+            assert blue > green > red
+        elif family == "pixels":
+            assert red > green > blue or (red > green and blue == 0)
+        else:
+            assert red == green == blue == 0
+    assert viz.family_of("margin_points") == "points"
+    assert viz.family_of("iast") == "none"
+
+
+def test_figures_leave_no_state_behind(table):
+    before = dict(matplotlib.rcParams)
+    viz.budget_curve(table)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_png():
+    assert viz.to_png(viz.class_legend(STREETS14)).startswith(b"\x89PNG")
+
+
+# ------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0)])
+def test_budget_curve_shows_means_and_spreads(table, axis, factor):
+    figure = viz.budget_curve(table, axis)
+    axes = figure.axes[0]
+    lines = lines_by_colour(axes)
+    ppl = lines[viz.style_of("ppl").colour]
+    np.testing.assert_allclose(ppl.get_xdata(orig=False), [10 * factor, 20 * factor])
+    np.testing.assert_allclose(ppl.get_ydata(orig=False), [51, 61])
+    for method, level in (("source_only", 25), ("supervised", 71)):
+        np.testing.assert_allclose(lines[viz.style_of(method).colour].get_ydata(), level)
+    bars = axes.containers[0].lines[2][0].get_segments()
+    sd = np.std([50, 52], ddof=1)
+    np.testing.assert_allclose(bars[0][:, 1], [51 - sd, 51 + sd])
+    assert axes.get_xscale() == "log"
+    assert axis in axes.get_xlabel()
+    assert axis in axes.get_title(loc="left")
+    assert legend_texts(figure) == [
+        "supervised, source + target",
+        "LabOR SPL, sampled",
+        "LabOR PPL",
+        "source only",
+    ]
+
+
+def test_budget_curve_of_one_seed_has_no_bars(table):
+    axes = viz.budget_curve(table[table["seed"] == 0]).axes[0]
+    assert not axes.collections
+    assert viz.style_of("ppl").colour in lines_by_colour(axes)
+
+
+def test_budget_curve_draws_an_unknown_method(table):
+    table["method"] = table["method"].replace("ppl", "<b>$x")
+    figure = viz.budget_curve(table)
+    viz.to_png(figure)  # a lone dollar would stop it
+    assert r"<b>\$x" in legend_texts(figure)
+
+
+def test_class_heatmap_shows_the_last_stage(table):
+    axes = viz.class_heatmap(table).axes[0]
+    values = axes.images[0].get_array().filled(np.nan)
+    np.testing.assert_allclose(values[:, 0], [25, 61, 67, 71])
+    np.testing.assert_allclose(values[:, 1], [35, 71, 77, 81])
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts[1, 2] == "77"
+    assert texts[2, 0] == "–"
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["mIoU", "road", "train"]
+    assert axes.get_yticklabels()[1].get_text() == "LabOR PPL"
+
+
+def test_time_bars_are_differences_of_the_sums(table):
+    figure = viz.time_bars(table)
+    bars = figure.axes[0].patches
+    row = [bar for bar in bars if np.isclose(bar.get_y() + bar.get_height() / 2, 1)]  # ppl
+    np.testing.assert_allclose([bar.get_width() for bar in row], [2, 0.5, 1, 0.5])
+    np.testing.assert_allclose([bar.get_x() for bar in row], [0, 2, 2.5, 3.5])
+    assert legend_texts(figure) == ["training", "selection"]
+
+
+def test_selector_trace_shows_every_stage():
+    trace = pd.DataFrame(
+        {
+            "method": ["ppl"] * 4,
+            "stage": [1, 1, 2, 2],
+            "step": [0, 1, 0, 1],
+            "mask_share": [0.1, 0.2, 0.3, 0.4],
+            "loss5": [4.0, 3.0, 2.0, 1.0],
+            "loss6": [-1.0, -2.0, -3.0, -4.0],
+        }
+    )
+    figure = viz.selector_trace(trace)
+    mask, loss5, loss6 = figure.axes
+    np.testing.assert_allclose(mask.get_lines()[1].get_ydata(), [30, 40])
+    np.testing.assert_allclose(loss5.get_lines()[0].get_ydata(), [4, 3])
+    np.testing.assert_allclose(loss6.get_lines()[1].get_ydata(), [-3, -4])
+    assert legend_texts(figure) == ["stage 1", "stage 2"]
+
+
+# ----------------------------------------------------------------------------------- pictures
+
+PHOTO = np.full((8, 16, 3), 200, np.uint8)
+
+
+def test_points_lie_at_column_and_row_in_their_class_colour():
+    positions = np.array([1 * 16 + 5, 6 * 16 + 15])  # (row 1, column 5) and (row 6, column 15)
+    answers = np.array([11, IGNORE], np.uint8)
+    axes = viz.draw_selection(viz.Asked(PHOTO, positions, answers, points=True), STREETS14).axes[0]
+    for ring in axes.collections:
+        np.testing.assert_allclose(ring.get_offsets(), [[5, 1], [15, 6]])
+    colours = axes.collections[-1].get_facecolors()[:, :3]
+    np.testing.assert_allclose(colours, [STREETS14.palette[11] / 255, [0, 0, 0]])
+    assert axes.yaxis_inverted()  # row 0 is on top
+
+
+def test_asked_pixels_are_yellow_on_a_blue_mask():
+    mask = np.zeros((8, 16), bool)
+    mask[1, 4:7] = True
+    asked = viz.Asked(PHOTO, np.array([1 * 16 + 5]), np.array([0], np.uint8), mask)
+    picture = viz.draw_selection(asked, STREETS14).axes[0].images[0].get_array()
+    assert tuple(picture[1, 5]) == viz.ASKED_COLOUR
+    assert tuple(picture[5, 1]) != viz.ASKED_COLOUR
+    assert picture[1, 4, 2] > picture[1, 4, 0]  # blue
+    assert len(set(picture[0, 0].tolist())) == 1  # grey
+    assert (picture[0, 0] < 200).all()  # dimmed
+
+
+def test_selection_grid_has_images_down_and_stages_across():
+    def asked(position):
+        return viz.Asked(PHOTO, np.array([position]), np.array([0], np.uint8), points=True)
+
+    rows = [[asked(1), asked(2)], [asked(3), None]]
+    axes = viz.selection_grid(rows, STREETS14, ["stage 1", "stage 2"]).axes
+    columns = [a.collections[0].get_offsets()[0, 0] if a.collections else None for a in axes]
+    assert columns == [1, 2, 3, None]
+    assert [a.get_title() for a in axes] == ["stage 1", "stage 2", "", ""]
+
+
+def test_image_grid_keeps_places():
+    rows = {"image": [PHOTO, PHOTO // 2], "truth": [PHOTO // 4, PHOTO // 8]}
+    axes = viz.image_grid(rows).axes
+    assert [int(a.images[0].get_array()[0, 0, 0]) for a in axes] == [200, 100, 50, 25]
+    assert [a.get_ylabel() for a in axes] == ["image", "", "truth", ""]
+
+
+def test_label_overlay_leaves_ignored_pixels():
+    label = np.full((8, 16), IGNORE, np.uint8)
+    label[2, 3] = 4
+    shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
+    assert (shown[2, 3] == STREETS14.palette[4]).all()
+    assert (shown[3, 2] == 200).all()
+
+
+def test_class_legend_names_every_class_in_its_colour():
+    legend = viz.class_legend(STREETS14).legends[0]
+    shown = {
+        text.get_text(): patch.get_facecolor()[:3]
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert set(shown) == {*STREETS14.names, "void"}
+    for i, name in enumerate(STREETS14.names):
+        np.testing.assert_allclose(shown[name], colourise(np.array([[i]]), STREETS14)[0, 0] / 255)
