@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-import labor_lib.compat  # noqa: F401  (has to come before torchvision, which torchmetrics imports)
+import labor_lib.compat  # noqa: F401  (has to come before torchmetrics, which imports torchvision)
 
 # isort: split
 import torch

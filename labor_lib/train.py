@@ -1,5 +1,6 @@
 """The explicit training loop, and what it moves: batches, networks, optimisers."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -300,7 +301,10 @@ def _resume(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[st
     """The step to go on from, and the losses before it; (0, []) where nothing was saved."""
     if not path.exists():
         return 0, []
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError):  # torch's texts run over many lines
+        raise InputError(f"{path}: damaged checkpoint; remove it and run again") from None
     for net, saved in zip(nets.named().values(), state["nets"], strict=True):
         net.load_state_dict(saved)
     for optimizer, saved in zip(opts.all(), state["optimizers"], strict=True):

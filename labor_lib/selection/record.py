@@ -5,9 +5,11 @@ at the size the network works at. After the oracle has answered, each position h
 (255: the person saw a void pixel; it was paid for and taught nothing).
 """
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from torch import Tensor
@@ -91,12 +93,24 @@ class Selection:
                 positions, answers = file["positions"].astype(np.int64), file["answers"]
         except FileNotFoundError:
             raise InputError(f"{path}: no such selection; run the method that makes it") from None
-        except (OSError, ValueError, KeyError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            EOFError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(f"{path}: damaged ({error}); remove it and run again") from None
-        cuts = np.cumsum(counts)[:-1]
-        split = np.split(positions, cuts)
-        answered = len(answers) == len(positions)
-        return cls(size, split, np.split(answers, cuts) if answered else [])
+        ends = np.cumsum(counts)
+        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        answered = len(answers) == len(positions)  # also where nothing was asked
+        return cls(
+            size,
+            [positions[part] for part in parts],
+            [answers[part] for part in parts] if answered else [],
+        )
 
     @classmethod
     def nothing(cls, images: int, size: tuple[int, int]) -> "Selection":

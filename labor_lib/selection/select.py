@@ -116,10 +116,11 @@ def select(
     seed: int,
 ) -> Selection:
     """Apply a rule to every image of a split. net: a pixel selector or a segmenter."""
+    choose = RULES[rule]
     parts = []
     for first, one, two in paired_probabilities(fabric, net, folder, config):
-        masks = np.stack([taken.mask(first + i) for i in range(len(one))])
-        generator = torch.Generator().manual_seed(derive_seed(seed, first))
-        before = torch.from_numpy(masks).to(one.device)
-        parts.append(RULES[rule](one, two, budget, before, generator))
+        for i in range(len(one)):  # one by one: the choice is the same at any batch size
+            before = torch.from_numpy(taken.mask(first + i)[None]).to(one.device)
+            generator = torch.Generator().manual_seed(derive_seed(seed, first + i))
+            parts.append(choose(one[i : i + 1], two[i : i + 1], budget, before, generator))
     return Selection.join(parts)
