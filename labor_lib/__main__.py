@@ -33,8 +33,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--no-imagenet", action="store_true", help="ResNet-101 from random weights")
     report = commands.add_parser("report", help="write report.html of a run folder again")
     report.add_argument("out", type=Path, help="run folder, such as runs/streets")
-    readme = commands.add_parser("readme", help="write a run's table into README.md")
+    readme = commands.add_parser("readme", help="write a run's table and pictures for README.md")
     readme.add_argument("out", type=Path, help="run folder, such as runs/streets")
+    readme.add_argument("--pictures", type=Path, help="folder for predictions.png and asked.png")
     readme.add_argument("--readme", type=Path, default=Path("README.md"))
     return main
 
@@ -111,9 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(write_report(options.out))
         elif options.command == "readme":
-            from labor_lib.report import write_readme_table
+            from labor_lib.report import write_pictures, write_readme_table
 
             write_readme_table(options.out, options.readme)
+            if options.pictures:
+                write_pictures(options.out, options.pictures)
     except InputError as error:
         print(f"labor_lib: {error}", file=sys.stderr)
         return 2

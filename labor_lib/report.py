@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from labor_lib import viz
 from labor_lib.config import PRESETS, Config
@@ -24,7 +25,7 @@ from labor_lib.labels import CLASS_SETS, ClassSet, colourise
 from labor_lib.methods.labor import PixelSelector, inconsistency_mask
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runtime import load_weights, make_fabric, read_json, write_text
+from labor_lib.runtime import load_weights, make_fabric, read_json, write_text, writing
 from labor_lib.selection.record import Selection
 from labor_lib.selection.select import paired_probabilities
 from labor_lib.train import predict
@@ -434,6 +435,23 @@ def _predictions(
     out: Path, table: pd.DataFrame, config: Config, folder: SegmentationFolder, seed: int
 ) -> Iterator[Shown]:
     """The last stage of a few methods on a few images of the evaluation split."""
+    ran = set(table[table["seed"] == seed]["method"])
+    methods = [name for name in SHOWN_PREDICTIONS if name in ran]
+    yield _shown(
+        "Predictions beside the truth",
+        f"Evaluation images, seed {seed}, last stage. Black in the truth: void, not scored.",
+        predictions_figure(out, methods, config, folder, seed),
+        f"Rows: image, truth, {', '.join(methods)}. Columns: {SHOWN_IMAGES} evaluation images.",
+    )
+
+
+def predictions_figure(
+    out: Path, methods: list[str], config: Config, folder: SegmentationFolder, seed: int
+) -> Figure:
+    """A few images of `folder`, their truth, and what each method's last stage predicts.
+
+    Raises InputError where a method has no finished stage of this seed.
+    """
     fabric = make_fabric("cpu", "32-true")
     numbers = _spread(len(folder))
     size, classes = config.data.target_size, folder.class_set
@@ -443,19 +461,13 @@ def _predictions(
     }
     transform = joint_transform(False, config.data.mean, config.data.std)
     net = _bare_segmenter(config).eval()
-    ran = set(table[table["seed"] == seed]["method"])
-    for method in (name for name in SHOWN_PREDICTIONS if name in ran):
+    for method in methods:
         load_weights(net, _last_folder(out, seed, method) / "segmenter.safetensors")
         rows[viz.short_title(method)] = [
             colourise(_classes(fabric, net, transform(folder.image(i), None)[0], size), classes)
             for i in numbers
         ]
-    yield _shown(
-        "Predictions beside the truth",
-        f"Evaluation images, seed {seed}, last stage. Black in the truth: void, not scored.",
-        viz.image_grid(rows),
-        f"Rows: {', '.join(rows)}. Columns: {len(numbers)} evaluation images.",
-    )
+    return viz.image_grid(rows)
 
 
 def _classes(fabric, net, image, size) -> np.ndarray:
@@ -475,7 +487,25 @@ def _legend(class_set: ClassSet) -> Shown:
 def _asked(
     out: Path, method: str, config: Config, folder: SegmentationFolder, seed: int
 ) -> Iterator[Shown]:
-    """Where a method's selector disagrees with itself, and what was asked there, by stage."""
+    points = METHODS[method].budget == "points"
+    what = "dots: the points asked, in their class's colour" if points else "yellow: pixels asked"
+    yield _shown(
+        f"What is asked: {viz.short_title(method)}",
+        f"Training images of the target, seed {seed}. Blue: pixels on which the selector's two "
+        f"classifiers disagree; {what}.",
+        asked_figure(out, method, config, folder, seed),
+        f"Rows: {SHOWN_IMAGES} training images. Columns: the stages. The selector's inconsistency "
+        "mask and what was asked.",
+    )
+
+
+def asked_figure(
+    out: Path, method: str, config: Config, folder: SegmentationFolder, seed: int
+) -> Figure:
+    """Where a method's selector disagrees with itself, and what was asked there, by stage.
+
+    Raises InputError where a stage's files are missing, damaged or of other images than `folder`'s.
+    """
     settings = getattr(config, METHODS[method].selector)
     net = PixelSelector(_bare_segmenter(config), replace(settings, reinitialise=False, noise=0.0))
     numbers = _spread(len(folder))
@@ -498,29 +528,35 @@ def _asked(
                 viz.Asked(
                     image=_photo(folder, i),
                     positions=selection.positions[i],
-                    answers=selection.answers[i] if selection.answers else _NONE,
+                    answers=selection.answers[i],
                     mask=mask,
                     points=points,
                 )
                 for i, mask in zip(numbers, masks, strict=True)
             ]
         )
-    what = "dots: the points asked, in their class's colour" if points else "yellow: pixels asked"
-    yield _shown(
-        f"What is asked: {viz.short_title(method)}",
-        f"Training images of the target, seed {seed}. Blue: pixels on which the selector's two "
-        f"classifiers disagree; {what}.",
-        viz.selection_grid(
-            list(zip(*columns, strict=True)),
-            folder.class_set,
-            [f"stage {stage + 1}" for stage in range(last)],
-        ),
-        f"Rows: {len(numbers)} training images. Columns: stages 1 to {last}. The selector's "
-        "inconsistency mask and what was asked.",
+    return viz.selection_grid(
+        list(zip(*columns, strict=True)),
+        folder.class_set,
+        [f"stage {stage + 1}" for stage in range(last)],
     )
 
 
-_NONE = np.empty(0, np.uint8)  # the answers where nothing was asked of any image
+def write_pictures(out: Path, folder: Path) -> list[Path]:
+    """Two of the report's pictures as files of their own: predictions.png and asked.png."""
+    table, record = _read_table(out), _read_record(out)
+    seed = int(table["seed"].min())
+    domains = _open_domains(record, seed)
+    figures = {
+        "predictions.png": predictions_figure(
+            out, ["source_only", "ppl", "spl"], domains.config, domains.evaluation, seed
+        ),
+        "asked.png": asked_figure(out, "ppl", domains.config, domains.target, seed),
+    }
+    for name, figure in figures.items():
+        with writing(folder / name) as temporary:
+            temporary.write_bytes(viz.to_png(figure))
+    return [folder / name for name in figures]
 
 
 class _Chosen:
