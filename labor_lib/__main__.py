@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -44,11 +45,11 @@ def number_list(text: str) -> list[int]:
     """ "0-2,5" -> [0, 1, 2, 5]; raises InputError for anything else."""
     numbers = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not found or int(found[1]) > int(found[2] or found[1]):
             raise InputError(f"--seeds '{text}': give numbers such as 0 or 0-4 or 0,3")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return list(dict.fromkeys(numbers))
 
 
 def configure(options: argparse.Namespace):

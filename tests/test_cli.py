@@ -312,8 +312,10 @@ def test_paper_presets_take_a_step(tmp_path, name):
 
 def test_number_list():
     assert number_list("0-2,5") == [0, 1, 2, 5]
-    with pytest.raises(InputError, match="--seeds '1-'"):
-        number_list("1-")
+    assert number_list("3, 1-3") == [3, 1, 2]
+    for wrong in ("1-", "4-0", "-1", "one", ""):
+        with pytest.raises(InputError, match=f"--seeds '{wrong}'"):
+            number_list(wrong)
 
 
 def test_resolve_groups():
