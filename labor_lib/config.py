@@ -87,8 +87,11 @@ class SelfTrainingConfig:
 class SelectorConfig:
     """LabOR's pixel selector: two classifiers on a shared backbone.
 
-    `discrepancy`: `l1` pushes the softmax outputs apart (loss 6 as in MCD), `cosine` the
-    parameters of the two classifiers. All settings were chosen on val, scenes 0.
+    `discrepancy`: `l1` pushes the softmax outputs apart (loss 6 as in MCD), `cosine` the parameters
+    of the two classifiers. l1 is the default: at masks of like size (4.9 % by cosine, 6.4 % by l1)
+    its disagreement meets 12.9 classes an image, the cosine's 8.2, with the same share of errors.
+    Disturbed copies of A's head are the default: PPL reaches 66.6 with them and 65.5 with heads
+    drawn anew. All of this on val, scenes 0.
     """
 
     discrepancy: str = "l1"

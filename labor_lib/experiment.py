@@ -267,6 +267,7 @@ class Experiment:
         record["train_seconds"] = self._train(
             folder, nets, method.step, material, steps, rate, seed_of_phase
         )
+        del labels, material  # Windows keeps a file that somebody still reads
         (folder / "pseudo_labels.npy").unlink(missing_ok=True)
         return self._score(folder, method, nets, seed, record)
 

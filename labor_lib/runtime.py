@@ -96,7 +96,7 @@ def writing(path: Path):
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows syncs only what it may write
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)

@@ -310,6 +310,33 @@ def test_paper_presets_take_a_step(tmp_path, name):
     assert sum(column.startswith("iou_") for column in table.columns) == classes
 
 
+def test_camvid_preset_on_real_photographs(tmp_path, shared):
+    """Every photograph is read; training is a few steps at a quarter of the preset's size."""
+    camvid, smoke, size = presets.CAMVID, presets.SMOKE, (45, 60)
+    config = replace(
+        camvid,
+        data=replace(
+            camvid.data, source_size=size, target_size=size, drawn_size=size, drawn_source=8
+        ),
+        train=smoke.train,
+        selector=smoke.selector,
+        budget=replace(camvid.budget, stages=1),
+    )
+    roots = Roots(tmp_path, None, shared / "data" / "camvid")
+    experiment = Experiment(
+        config, tmp_path / "out", roots, make_fabric("cpu", "32-true"), Progress()
+    )
+    table = experiment.run([METHODS["ppl"]], [0])
+    assert len(experiment.domains(0).target) == 367
+    assert len(experiment.domains(0).evaluation) == 101  # val: the test split is not there
+    assert [c for c in table.columns if c.startswith("iou_")][-1] == "iou_bicyclist"
+    # a point at 45 x 60 stands for 64 pixels of a 360 x 480 photograph
+    points = pd.read_csv(tmp_path / "out/seed0/ppl/stage1/cost.csv")["pixels"] / 64
+    assert (points <= 40).all()
+    assert points.sum() > 0
+    assert (points == points.round()).all()
+
+
 def test_number_list():
     assert number_list("0-2,5") == [0, 1, 2, 5]
     assert number_list("3, 1-3") == [3, 1, 2]
