@@ -7,6 +7,7 @@
     runs/streets/seed0/spl/stage1/                 one stage of one method:
         segmenter.safetensors, discriminator0.safetensors    network A and its adversary
         selector.safetensors, selector_trace.csv             the pixel selector and its losses
+        masks.npz                                            where its two classifiers disagree
         selection.npz, cost.csv                              what was asked, answered, and its cost
         trace.csv                                            the losses of every step
         phase.json                                           seconds, scores; written last
@@ -365,7 +366,7 @@ class Experiment:
             )
             save_weights(net, folder / "selector.safetensors")
             _write_trace(folder / "selector_trace.csv", trace)
-        selection = select(
+        selection, masks = select(
             self.fabric,
             net,
             domains.target,
@@ -376,6 +377,8 @@ class Experiment:
             seed=seed_of_selection,
         )
         selection, costs = domains.oracle.ask(selection)
+        if method.selector:
+            masks.save(folder / "masks.npz")
         selection.save(folder / "selection.npz")
         table = pd.DataFrame([vars(cost) for cost in costs])
         table.insert(0, "image", domains.target.names)

@@ -22,12 +22,10 @@ from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
 from labor_lib.experiment import Domains, Roots, drawn_folder
 from labor_lib.labels import CLASS_SETS, ClassSet, colourise
-from labor_lib.methods.labor import PixelSelector, inconsistency_mask
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.nets import deeplab
 from labor_lib.runtime import load_weights, make_fabric, read_json, write_text, writing
-from labor_lib.selection.record import Selection
-from labor_lib.selection.select import paired_probabilities
+from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import predict
 
 SHOWN_IMAGES = 3
@@ -383,7 +381,7 @@ def _pictures(out: Path, table: pd.DataFrame, record: dict, domains: Domains | N
         if method in set(table["method"]):
             asked += _if_there(
                 f"What is asked: {viz.short_title(method)}",
-                lambda method=method: _asked(out, method, config, domains.target, seed),
+                lambda method=method: _asked(out, method, domains.target, seed),
             )
     if predictions or asked:
         predictions.append(_legend(domains.evaluation.class_set))
@@ -484,32 +482,25 @@ def _legend(class_set: ClassSet) -> Shown:
     )
 
 
-def _asked(
-    out: Path, method: str, config: Config, folder: SegmentationFolder, seed: int
-) -> Iterator[Shown]:
+def _asked(out: Path, method: str, folder: SegmentationFolder, seed: int) -> Iterator[Shown]:
     points = METHODS[method].budget == "points"
     what = "dots: the points asked, in their class's colour" if points else "yellow: pixels asked"
     yield _shown(
         f"What is asked: {viz.short_title(method)}",
         f"Training images of the target, seed {seed}. Blue: pixels on which the selector's two "
         f"classifiers disagree; {what}.",
-        asked_figure(out, method, config, folder, seed),
+        asked_figure(out, method, folder, seed),
         f"Rows: {SHOWN_IMAGES} training images. Columns: the stages. The selector's inconsistency "
         "mask and what was asked.",
     )
 
 
-def asked_figure(
-    out: Path, method: str, config: Config, folder: SegmentationFolder, seed: int
-) -> Figure:
+def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) -> Figure:
     """Where a method's selector disagrees with itself, and what was asked there, by stage.
 
     Raises InputError where a stage's files are missing, damaged or of other images than `folder`'s.
     """
-    settings = getattr(config, METHODS[method].selector)
-    net = PixelSelector(_bare_segmenter(config), replace(settings, reinitialise=False, noise=0.0))
     numbers = _spread(len(folder))
-    chosen = _Chosen(folder, numbers)
     points = METHODS[method].budget == "points"
     last = int(_last_folder(out, seed, method).name.removeprefix("stage"))
     columns = []  # a stage each
@@ -521,18 +512,17 @@ def asked_figure(
                 f"{place / 'selection.npz'}: of {len(selection)} images, but the split has "
                 f"{len(folder)}; the images are others than the run's"
             )
-        load_weights(net, place / "selector.safetensors")
-        masks = _masks(net, chosen, config)
+        masks = Masks.load(place / "masks.npz")
         columns.append(
             [
                 viz.Asked(
                     image=_photo(folder, i),
                     positions=selection.positions[i],
                     answers=selection.answers[i],
-                    mask=mask,
+                    mask=masks[i],
                     points=points,
                 )
-                for i, mask in zip(numbers, masks, strict=True)
+                for i in numbers
             ]
         )
     return viz.selection_grid(
@@ -551,31 +541,12 @@ def write_pictures(out: Path, folder: Path) -> list[Path]:
         "predictions.png": predictions_figure(
             out, ["source_only", "ppl", "spl"], domains.config, domains.evaluation, seed
         ),
-        "asked.png": asked_figure(out, "ppl", domains.config, domains.target, seed),
+        "asked.png": asked_figure(out, "ppl", domains.target, seed),
     }
     for name, figure in figures.items():
         with writing(folder / name) as temporary:
             temporary.write_bytes(viz.to_png(figure))
     return [folder / name for name in figures]
-
-
-class _Chosen:
-    """A few images of a folder, for what reads a folder from first to last."""
-
-    def __init__(self, folder: SegmentationFolder, numbers: list[int]):
-        self.folder, self.numbers = folder, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def image(self, i: int):
-        return self.folder.image(self.numbers[i])
-
-
-def _masks(net: PixelSelector, chosen: _Chosen, config: Config) -> list[np.ndarray]:
-    """The inconsistency mask of every chosen image: H x W booleans."""
-    pairs = paired_probabilities(make_fabric("cpu", "32-true"), net, chosen, config)
-    return [mask for _, one, two in pairs for mask in inconsistency_mask(one, two).numpy()]
 
 
 def _traces(out: Path, table: pd.DataFrame, seed: int) -> Iterator[Shown]:

@@ -100,6 +100,7 @@ def test_run_leaves_what_the_readme_promises(finished):
         "discriminator0.safetensors",
         "selector.safetensors",
         "selector_trace.csv",
+        "masks.npz",
         "selection.npz",
         "cost.csv",
         "trace.csv",

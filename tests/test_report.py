@@ -13,7 +13,6 @@ from labor_lib import report, viz
 from labor_lib.config import PRESETS, SMOKE, SYNTHIA
 from labor_lib.errors import InputError
 from labor_lib.labels import STREETS14, colourise
-from labor_lib.methods.labor import PixelSelector
 from labor_lib.report import (
     config_from_dict,
     print_table,
@@ -22,7 +21,7 @@ from labor_lib.report import (
     write_report,
 )
 from labor_lib.runtime import save_weights, seed_everything, write_json
-from labor_lib.selection.record import Selection
+from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import build_nets
 
 SCORES = {  # last stage, of seeds 0, 1, 2
@@ -331,8 +330,8 @@ def run(tmp_path):
             save_weights(nets.segmenter, folder / "segmenter.safetensors")
             write_json(folder / "phase.json", {})
             if method in ("ppl", "spl"):
-                selector = PixelSelector(nets.segmenter, SMOKE.selector)
-                save_weights(selector, folder / "selector.safetensors")
+                drawn = generator.random((4, HEIGHT, WIDTH)) < 0.3
+                Masks.from_masks([torch.from_numpy(drawn)]).save(folder / "masks.npz")
                 positions = [generator.permutation(HEIGHT * WIDTH)[:5] for _ in range(4)]
                 answers = [generator.integers(0, 14, 5).astype(np.uint8) for _ in range(4)]
                 selection = Selection((HEIGHT, WIDTH), positions, answers)
@@ -401,25 +400,15 @@ def test_asked_positions_are_those_of_the_file(run, monkeypatch):
     np.testing.assert_array_equal(shown.answers, stored.answers[3])
     assert shown.points
     assert not spl[0][0].points
-    assert shown.mask.shape == (HEIGHT, WIDTH)
-    seed_everything(list(SCORES).index("ppl"), 2)
-    selector = PixelSelector(build_nets(SMOKE, len(STREETS14)).segmenter, SMOKE.selector).eval()
-    with torch.no_grad():
-        one, two = (
-            torch.nn.functional.interpolate(
-                logits, (HEIGHT, WIDTH), mode="bilinear", align_corners=False
-            )
-            for logits in selector(stored_image(run, "train", 3))
-        )
-    expected = (one.argmax(1) != two.argmax(1))[0].numpy()
-    assert 0.05 < expected.mean() < 0.95  # else the comparison says little
-    assert (shown.mask == expected).mean() > 0.99
+    mask = Masks.load(run / "seed0/ppl/stage2/masks.npz")[3]
+    assert 0.2 < mask.mean() < 0.4
+    np.testing.assert_array_equal(shown.mask, mask)
 
 
 def test_a_missing_checkpoint_costs_one_picture(run):
-    (run / "seed0/ppl/stage1/selector.safetensors").unlink()
+    (run / "seed0/ppl/stage1/masks.npz").unlink()
     page = Page(write_report(run))
-    assert "no such checkpoint" in page.text
+    assert "masks.npz: no such file" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 4 + 4
 
 

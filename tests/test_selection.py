@@ -12,7 +12,7 @@ from labor_lib.config import SelectorConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.nets.deeplab import SmallDeepLab
-from labor_lib.selection.record import Selection
+from labor_lib.selection.record import Masks, Selection
 from labor_lib.selection.rules import RULES
 from labor_lib.selection.select import (
     paired_probabilities,
@@ -286,7 +286,7 @@ def test_file_holds_no_pickle(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"selection\.npz: no such selection"):
+    with pytest.raises(InputError, match=r"selection\.npz: no such file"):
         Selection.load(tmp_path / "selection.npz")
 
 
@@ -398,7 +398,7 @@ def test_select_covers_the_split_and_skips_what_was_asked(fabric, tiny, segmente
     taken = Selection.nothing(12, (16, 32))
     rounds = []
     for _ in range(2):
-        asked = select(fabric, segmenter, target, tiny, taken=taken, **settings)
+        asked, _ = select(fabric, segmenter, target, tiny, taken=taken, **settings)
         asked.answers = [np.zeros(len(p), np.uint8) for p in asked.positions]
         taken = taken.merge(asked)
         rounds.append(asked)
@@ -415,13 +415,44 @@ def test_select_draws_from_its_seed(fabric, tiny, segmenter, target):
     taken = Selection.nothing(12, (16, 32))
 
     def draw(seed):
-        asked = select(
+        asked, masks = select(
             fabric, segmenter, target, tiny, rule="random", budget=5, taken=taken, seed=seed
         )
+        assert not any(masks[i].any() for i in range(12))  # one classifier never disagrees
         return [tuple(positions.tolist()) for positions in asked.positions]
 
     assert draw(1) == draw(1) != draw(2)
     assert len(set(draw(1))) == 12  # no two images are asked the same places
+
+
+def test_masks_are_where_the_classifiers_disagree(fabric, tiny, segmenter, target, tmp_path):
+    torch.manual_seed(0)
+    selector = PixelSelector(segmenter, SelectorConfig(noise=0.5))
+    nothing = Selection.nothing(12, (16, 32))
+    asked, masks = select(
+        fabric, selector, target, tiny, rule="spl", budget=512, taken=nothing, seed=0
+    )
+    masks.save(tmp_path / "masks.npz")
+    masks = Masks.load(tmp_path / "masks.npz")
+    assert len(masks) == 12
+    assert 0.02 < np.mean([masks[i].mean() for i in range(12)]) < 0.98
+    for i, (one, two) in enumerate(outputs(selector, target, tiny)):
+        expected = (one.argmax(1) != two.argmax(1))[0].numpy()
+        assert (masks[i] == expected).mean() > 0.99  # float32 may swap near ties
+        np.testing.assert_array_equal(masks[i], asked.mask(i))  # SPL with no cap asks it all
+
+
+def test_masks_of_any_size_come_back(tmp_path):
+    """Sizes that do not fill their last byte, several parts, and a damaged file."""
+    random = np.random.default_rng(0)
+    drawn = random.random((5, 3, 7)) < 0.5
+    masks = Masks.from_masks([torch.from_numpy(part) for part in (drawn[:2], drawn[2:])])
+    masks.save(tmp_path / "masks.npz")
+    loaded = Masks.load(tmp_path / "masks.npz")
+    np.testing.assert_array_equal(np.stack([loaded[i] for i in range(5)]), drawn)
+    (tmp_path / "masks.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"masks\.npz: damaged"):
+        Masks.load(tmp_path / "masks.npz")
 
 
 def test_pseudo_labels_of_a_split(fabric, tiny, segmenter, target, tmp_path):

@@ -87,27 +87,13 @@ class Selection:
     @classmethod
     def load(cls, path: Path) -> "Selection":
         """Raises InputError where the file is missing or damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                size, counts = tuple(map(int, file["size"])), file["counts"]
-                positions, answers = file["positions"].astype(np.int64), file["answers"]
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such selection; run the method that makes it") from None
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            EOFError,
-            BadZipFile,
-            zlib.error,
-        ) as error:
-            raise InputError(f"{path}: damaged ({error}); remove it and run again") from None
+        size, counts, positions, answers = _read(path, "size", "counts", "positions", "answers")
         ends = np.cumsum(counts)
         parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         answered = len(answers) == len(positions)  # also where nothing was asked
+        positions = positions.astype(np.int64)
         return cls(
-            size,
+            (int(size[0]), int(size[1])),
             [positions[part] for part in parts],
             [answers[part] for part in parts] if answered else [],
         )
@@ -120,3 +106,52 @@ class Selection:
             [np.empty(0, np.int64) for _ in range(images)],
             [np.empty(0, np.uint8) for _ in range(images)],
         )
+
+
+@dataclass
+class Masks:
+    """The inconsistency masks of a split, eight pixels a byte.
+
+    size: (height, width). packed: N x ceil(height * width / 8), uint8.
+    """
+
+    size: tuple[int, int]
+    packed: np.ndarray
+
+    @classmethod
+    def from_masks(cls, parts: Iterable[Tensor]) -> "Masks":
+        """From several B x H x W booleans, one after the other."""
+        parts = list(parts)
+        packed = [np.packbits(part.flatten(1).cpu().numpy(), axis=1) for part in parts]
+        return cls(tuple(parts[0].shape[-2:]), np.concatenate(packed))
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The mask of one image: H x W booleans."""
+        height, width = self.size
+        flat = np.unpackbits(self.packed[index], count=height * width)
+        return flat.reshape(height, width).astype(bool)
+
+    def save(self, path: Path) -> None:
+        """Compressed NumPy file without pickles."""
+        with writing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, size=np.array(self.size), packed=self.packed)
+
+    @classmethod
+    def load(cls, path: Path) -> "Masks":
+        """Raises InputError where the file is missing or damaged."""
+        size, packed = _read(path, "size", "packed")
+        return cls((int(size[0]), int(size[1])), packed)
+
+
+def _read(path: Path, *names: str) -> list[np.ndarray]:
+    """Arrays of a NumPy file by name; raises InputError where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the method that makes it") from None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged ({error}); remove its folder and run again") from None

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from labor_lib.config import Config, SelectorConfig
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.methods.iast import select_pseudo_labels
-from labor_lib.methods.labor import PixelSelector, selector_step
+from labor_lib.methods.labor import PixelSelector, inconsistency_mask, selector_step
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import derive_seed, seed_everything
-from labor_lib.selection.record import Selection
+from labor_lib.selection.record import Masks, Selection
 from labor_lib.selection.rules import RULES
 from labor_lib.train import Stream, image_batches, predict
 
@@ -114,13 +114,17 @@ def select(
     budget: int,
     taken: Selection,
     seed: int,
-) -> Selection:
-    """Apply a rule to every image of a split. net: a pixel selector or a segmenter."""
+) -> tuple[Selection, Masks]:
+    """Apply a rule to every image of a split. net: a pixel selector or a segmenter.
+
+    Also returns the inconsistency masks, which are empty for a segmenter.
+    """
     choose = RULES[rule]
-    parts = []
+    parts, masks = [], []
     for first, one, two in paired_probabilities(fabric, net, folder, config):
+        masks.append(inconsistency_mask(one, two))
         for i in range(len(one)):  # one by one: the choice is the same at any batch size
             before = torch.from_numpy(taken.mask(first + i)[None]).to(one.device)
             generator = torch.Generator().manual_seed(derive_seed(seed, first + i))
             parts.append(choose(one[i : i + 1], two[i : i + 1], budget, before, generator))
-    return Selection.join(parts)
+    return Selection.join(parts), Masks.from_masks(masks)
