@@ -58,10 +58,7 @@ def selection_seconds(fabric, method, domains: Domains) -> float:
             pseudo = write_pseudo_labels(
                 fabric, segmenter, domains.target, STREETS, settings.alpha, path
             )
-            net, _ = train_selector(
-                fabric, segmenter, domains.target, np.array(pseudo), STREETS, settings, 0
-            )
-            del pseudo
+            net, _ = train_selector(fabric, segmenter, domains.target, pseudo, STREETS, settings, 0)
     nothing = Selection.nothing(len(domains.target), STREETS.data.target_size)
     select(
         fabric, net, domains.target, STREETS, rule=method.rule, budget=100, taken=nothing, seed=0

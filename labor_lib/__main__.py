@@ -21,7 +21,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--methods", default="main", help="names with commas between, or main, or all")
     run.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
     run.add_argument("--stages", type=int, help="rounds of select, label, train")
-    run.add_argument("--budget", type=float, help="share of an image's pixels, such as 0.022")
+    run.add_argument(
+        "--budget", type=float, help="share of the pixels, such as 0.022 (spl asks its mask)"
+    )
     run.add_argument("--points", type=int, help="points an image, over all stages")
     run.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
     run.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
@@ -48,7 +50,10 @@ def number_list(text: str) -> list[int]:
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
         if not found or int(found[1]) > int(found[2] or found[1]):
             raise InputError(f"--seeds '{text}': give numbers such as 0 or 0-4 or 0,3")
-        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+        last = min(int(found[2] or found[1]), int(found[1]) + 1000)
+        numbers += range(int(found[1]), last + 1)
+        if len(numbers) > 1000:
+            raise InputError(f"--seeds '{text}': at most 1000 seeds in a run")
     return list(dict.fromkeys(numbers))
 
 
@@ -122,11 +127,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"labor_lib: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the run folder"
         print(
-            f"labor_lib: {where}: {error.strerror}; make room or choose another --out, then run "
+            f"labor_lib: {where}: {error.strerror}; make room or choose another folder, then run "
             "the same command again: what is finished is kept",
             file=sys.stderr,
         )

@@ -78,7 +78,7 @@ class SelfTrainingConfig:
     gamma: float = 8.0  # fewer labels for classes of low confidence
     start: float = 0.9  # first threshold of every class
     batch_size: int = 4  # images a threshold update
-    entropy_weight: float = 0.0  # on ignored pixels; paper: 3.0, see below
+    entropy_weight: float = 0.0  # on ignored pixels; paper: 3.0, see above
     kld_weight: float = 0.0  # on labelled pixels; paper: 0.1
     label_weight: float = 1.0
 
@@ -111,7 +111,7 @@ class BudgetConfig:
 
     stages: int = 3
     pixels: float = 0.022  # share of an image's pixels (SPL and the random pixels beside it)
-    points: int = 40  # points an image (PPL: at most; random and margin points: exactly)
+    points: int = 40  # points an image, in equal parts a stage (so 39 of 40 in three stages)
     mask_cap: float = 0.05  # share of an image that SPL may ask in one stage
 
 
@@ -125,7 +125,9 @@ class Config:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     selector: SelectorConfig = field(default_factory=SelectorConfig)  # PPL and sampled SPL
-    spl_selector: SelectorConfig = SelectorConfig(weight=0.001, noise=0.2)  # SPL: a small mask
+    # SPL asks the whole mask, so the mask must be small. The discrepancy's weight sets its size:
+    # at 0.001 loss 6 only slows the agreement of the two heads, at 0.02 it parts them (7 %).
+    spl_selector: SelectorConfig = SelectorConfig(weight=0.001, noise=0.2)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     scene_seed: int = 0
     evaluate_on: str = "test"  # "val" while settings are being chosen
@@ -159,6 +161,7 @@ SMOKE = Config(
     train=TrainConfig(
         batch_size=2, source_steps=6, adversarial_steps=4, stage_steps=4, checkpoint_steps=2
     ),
+    self_training=SelfTrainingConfig(start=0.0),  # so short a training is never sure
     selector=SelectorConfig(steps=4, batch_size=2),
     spl_selector=SelectorConfig(steps=4, batch_size=2),
 )
@@ -197,7 +200,7 @@ _PAPER = Config(
         imagenet=True,
         batch_size=1,
         source_steps=0,  # AdaptSegNet trains both losses from its first step
-        adversarial_steps=150_000,
+        adversarial_steps=150_000,  # decays to 0 here; theirs to 0 at 250k, stopped at 150k
         stage_steps=50_000,  # LabOR does not say
         optimizer="sgd",
         learning_rate=2.5e-4,

@@ -16,12 +16,15 @@ A folder with a `phase.json` is finished and never touched again.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from labor_lib.annotation.cost import Cost
 from labor_lib.annotation.oracle import Oracle
@@ -80,7 +83,7 @@ class Domains:
         if split == "test":
             split = evaluation_split(self.target_root, data.target_layout)
         self.evaluation = self._target(split, labels=True)
-        self.oracle = Oracle(lambda: self._target("train", labels=True))
+        self.oracle = Oracle(partial(self._target, "train", labels=True))
 
     def _target(self, split: str, labels: bool) -> SegmentationFolder:
         data = self.config.data
@@ -148,12 +151,21 @@ class Experiment:
             self._domains = {seed: domains}  # one seed's images in memory at a time
         return self._domains[seed]
 
-    def claim(self) -> None:
+    def _lock(self) -> AcquireReturnProxy:
+        """One run at a time in a folder; the lock goes with the process, however it ends."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock(self.out / ".lock").acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"{self.out}: another run is using this folder; wait for it, or pass another --out"
+            ) from None
+
+    def _record_settings(self, split: str) -> None:
         """Write config.json, or compare with the one there; raises InputError if they differ."""
         path = self.out / "config.json"
         now = {
             "settings": self.config.as_dict(),
-            "data_root": _text(self.roots.data),
             "source_root": _text(self.roots.source),
             "target_root": _text(self.roots.target),
             "device": self.fabric.device.type,
@@ -161,28 +173,41 @@ class Experiment:
         }
         if path.exists():
             then = read_json(path)
-            then.pop("versions", None)
-            then["data_root"] = now["data_root"]  # drawn scenes are the same anywhere
-            differences = _differences(then, now)
+            if not isinstance(then, dict):
+                raise InputError(f"{path}: damaged; remove {self.out} and run again")
+            differences = _differences({key: then.get(key) for key in now}, now)
             if differences:
                 raise InputError(
                     f"{self.out} holds results made with other settings: {differences}; "
                     "restore them, or pass another --out"
                 )
+            older = _differences(then.get("versions", {}), versions())
+            if older:
+                warnings.warn(f"{self.out} was begun with other versions: {older}", stacklevel=2)
             return
-        write_json(path, now | {"versions": versions()})
+        if next(self.out.glob("seed*/**/phase.json"), None):
+            raise InputError(
+                f"{path}: missing, but {self.out} holds results; restore it, or pass another --out"
+            )
+        where = {"data_root": str(self.roots.data.resolve()), "scored_on": split}
+        write_json(path, now | where | {"versions": versions()})
 
     def run(self, methods: list[Method], seeds: list[int]) -> pd.DataFrame:
         """Make what is missing of these methods and seeds; returns and writes all results."""
         for seed in seeds:  # a bad folder stops the run before anything is written
-            self.domains(seed)
-        self.claim()
-        self.progress.expect(self._missing_steps(methods, seeds))
-        for seed in seeds:
-            for method in methods:
-                for stage in range(1, self.config.budget.stages + 1):
-                    self.stage(method, seed, stage)
-        return self.write_results()
+            domains = self.domains(seed)
+            if any(method.labels in ("asked", "all") for method in methods):
+                domains.oracle.check()
+        with self._lock():
+            self._record_settings(domains.evaluation.split)
+            for leftover in self.out.rglob(".*.part"):  # of a killed run
+                leftover.unlink()
+            self.progress.expect(self._missing_steps(methods, seeds))
+            for seed in seeds:
+                for method in methods:
+                    for stage in range(1, self.config.budget.stages + 1):
+                        self.stage(method, seed, stage)
+            return self.write_results()
 
     # ------------------------------------------------------------------------------ phases
 
@@ -330,7 +355,7 @@ class Experiment:
                 alphas[min(stage, len(alphas)) - 1],
                 folder / "pseudo_labels.npy",
             )
-            return (lambda i: pseudo[i]), {"select_seconds": time.perf_counter() - started}
+            return pseudo, {"select_seconds": time.perf_counter() - started}
         selection, costs = self._ask(folder, method, nets, domains, seed, stage)
         known = self._asked_before(method, seed, stage).merge(selection)
         return known.labels, _totals(costs) | {"select_seconds": time.perf_counter() - started}
@@ -401,7 +426,8 @@ class Experiment:
 
     def write_results(self) -> pd.DataFrame:
         """results.csv from every finished stage in the folder."""
-        rows = [row for folder in sorted(self.out.glob("seed*")) for row in self._rows(folder)]
+        folders = [f for f in self.out.glob("seed*") if f.name.removeprefix("seed").isdigit()]
+        rows = [row for folder in folders for row in self._rows(folder)]
         table = pd.DataFrame(rows)
         if len(table):
             order = {name: place for place, name in enumerate(METHODS)}
@@ -422,9 +448,9 @@ class Experiment:
                 folder = seed_folder / method.name / f"stage{stage}"
                 if not _finished(folder):
                     break
-                phase = read_json(folder / "phase.json")
+                phase = _read_phase(folder, "scores", "iou")
                 shared = seed_folder / trained.name / f"stage{stage}"
-                seconds += read_json(shared / "phase.json")["train_seconds"]
+                seconds += _read_phase(shared)["train_seconds"]
                 for name in totals:
                     # full supervision pays once; the others pay in every stage
                     paid = phase.get(name, 0.0)
@@ -475,6 +501,14 @@ def _finished(folder: Path) -> bool:
     return (folder / "phase.json").exists()
 
 
+def _read_phase(folder: Path, *names: str) -> dict:
+    """phase.json; raises InputError where it lacks its seconds or `names`."""
+    phase = read_json(folder / "phase.json")
+    if not isinstance(phase, dict) or not {"train_seconds", *names} <= phase.keys():
+        raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
+    return phase
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
@@ -502,9 +536,7 @@ def _totals(costs: list[Cost]) -> dict[str, float]:
 
 def _phase_total(seed_folder: Path, phases: tuple[str, ...], name: str) -> float:
     return sum(
-        read_json(seed_folder / phase / "phase.json")[name]
-        for phase in phases
-        if _finished(seed_folder / phase)
+        _read_phase(seed_folder / phase)[name] for phase in phases if _finished(seed_folder / phase)
     )
 
 

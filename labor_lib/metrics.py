@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE, SYNTHIA13_NAMES
 from labor_lib.nets.deeplab import upsample
 from labor_lib.train import image_batches
@@ -50,6 +51,11 @@ def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config)
         for one, truth in zip(logits, truths, strict=True):
             full = upsample(one[None], truth.shape)
             metric.update(full.argmax(dim=1), truth[None].long())
+    if metric.confmat.sum() == 0:
+        raise InputError(
+            f"{folder.root}: no labelled pixel in the {folder.split} split, so nothing can be "
+            "scored; are these the label files?"
+        )
     return scores_from(metric, names)
 
 

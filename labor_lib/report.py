@@ -116,6 +116,14 @@ def _pixels(line: Line) -> str:
     return f"{_count(line.pixels)} ({share})" if share else _count(line.pixels)
 
 
+def _clicks(line: Line) -> str:
+    """Exact for points; for regions at least so many; of full supervision unknown."""
+    family = viz.family_of(line.method)
+    if family == "all":
+        return "–"
+    return f"≥ {_count(line.clicks)}" if family == "pixels" else _count(line.clicks)
+
+
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
@@ -145,7 +153,7 @@ def print_table(table: pd.DataFrame) -> None:
             *(_score(line.scores[name]) for name in scores),
             str(line.seeds),
             _pixels(line),
-            _count(line.clicks),
+            _clicks(line),
             _time(line.seconds),
         ]
         for line in lines
@@ -237,7 +245,7 @@ def write_report(out: Path, domains: Domains | None = None) -> Path:
         pictures=_pictures(out, table, record, domains),
         score=_score,
         pixels=_pixels,
-        count=_count,
+        clicks=_clicks,
         time=_time,
         style=viz.style_of,
     )
@@ -288,7 +296,7 @@ def _statement(table: pd.DataFrame, record: dict) -> str:
         domain("source", "drawn_source"),
         domain("target", "drawn_train"),
         f"classes: {data.get('class_set')}",
-        f"scored on: {settings.get('evaluate_on')}",
+        f"scored on: {record.get('scored_on') or settings.get('evaluate_on')}",
         f"device {record.get('device')}, precision {record.get('precision')}",
         ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items()),
     ]
@@ -313,7 +321,7 @@ def _tiles(lines: list[Line]) -> list[dict]:
         asked = ""
         if best.pixels:
             share = f" ({_share(best.share)})" if best.share else ""
-            asked = f"{_count(best.pixels)} pixels{share}, {_count(best.clicks)} clicks an image"
+            asked = f"{_count(best.pixels)} pixels{share}, {_clicks(best)} clicks an image"
         tiles.append({"family": name, "line": best, "asked": asked})
     return tiles
 
@@ -562,8 +570,9 @@ def _traces(out: Path, table: pd.DataFrame, seed: int) -> Iterator[Shown]:
     if parts:
         yield _shown(
             "The selector's training",
-            f"Seed {seed}. The pseudo labels teach both classifiers (loss 5) while loss 6 drives "
-            "them apart; where they then disagree, a person may be asked.",
+            f"Seed {seed}. The pseudo labels teach both classifiers (loss 5); loss 6 rewards their "
+            "disagreement, by its weight more (PPL, sampled SPL) or less (whole-mask SPL) than "
+            "they come to agree. Where they disagree at the end, a person may be asked.",
             viz.selector_trace(pd.concat(parts)),
             "Share of the inconsistency mask and losses 5 and 6 over the selector's steps, "
             "a line a stage, a row of panels a method.",
@@ -603,7 +612,7 @@ def markdown_table(lines: list[Line]) -> str:
     for line in lines:
         title = html.escape(line.title).replace("|", "\\|")
         values = [_score(line.scores[name]) for name in scores]
-        rows.append([title, _pixels(line), _count(line.clicks), *values, str(line.seeds)])
+        rows.append([title, _pixels(line), _clicks(line), *values, str(line.seeds)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

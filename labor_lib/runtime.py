@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import random
@@ -59,8 +60,11 @@ def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1)
         raise InputError(
             "device 'mps': this machine has none that torch can use; pass --device cpu"
         )
+    if precision == "16-mixed" and device == "cpu":
+        raise InputError("precision '16-mixed': a CPU has bf16-mixed or 32-true")
     if precision == "auto":
         precision = best_precision(device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     return Fabric(accelerator=device, devices=devices, precision=precision)
 
 
@@ -133,9 +137,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint; run its method first") from None
+        raise InputError(f"{path}: no such file; remove {path.parent} and run again") from None
     except SafetensorError as error:
-        raise InputError(f"{path}: damaged ({error}); remove its folder and run again") from None
+        raise InputError(f"{path}: damaged ({error}); remove {path.parent} and run again") from None
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

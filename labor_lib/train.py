@@ -303,8 +303,13 @@ def _resume(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[st
         return 0, []
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError):  # torch's texts run over many lines
+        return _restore(state, nets, opts)
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        # torch's own texts run over many lines
         raise InputError(f"{path}: damaged checkpoint; remove it and run again") from None
+
+
+def _restore(state: dict, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
     for net, saved in zip(nets.named().values(), state["nets"], strict=True):
         net.load_state_dict(saved)
     for optimizer, saved in zip(opts.all(), state["optimizers"], strict=True):

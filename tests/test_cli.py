@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from test_segmentation import write as write_dataset
 
@@ -241,6 +242,69 @@ def test_other_settings_are_refused(capsys, data, finished):
     )
     assert "settings.budget.points was 40, is 12" in line
     assert "--out" in line
+
+
+def test_lost_config_is_not_made_up(capsys, tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "config.json").unlink()
+    line = refused(capsys, "run", "--preset", "smoke", "--data", data, "--out", out)
+    assert "config.json: missing, but" in line
+    (out / "config.json").write_text("[]")
+    line = refused(capsys, "run", "--preset", "smoke", "--data", data, "--out", out)
+    assert "config.json: damaged" in line
+
+
+def test_two_runs_in_one_folder(capsys, tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    with FileLock(out / ".lock"):
+        line = refused(capsys, "run", "--preset", "smoke", "--data", data, "--out", out)
+    assert "another run is using this folder" in line
+
+
+@pytest.mark.parametrize("place", ["out", "data"])
+def test_a_file_where_a_folder_should_be(capsys, tmp_path, data, place):
+    (tmp_path / "file").write_text("")
+    folders = {"out": tmp_path / "out", "data": data} | {place: tmp_path / "file" / "below"}
+    options = [part for name, folder in folders.items() for part in (f"--{name}", folder)]
+    assert "file" in refused(capsys, "run", "--preset", "smoke", *options)
+
+
+def test_leftovers_of_a_killed_run_go(tmp_path, data, finished):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "seed0" / ".segmenter.safetensors.abc.part").write_text("half")
+    (out / "seed0 (copy)").mkdir()
+    accepted("run", "--preset", "smoke", "--methods", "iast", "--data", data, "--out", out)
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", ""])
+def test_damaged_phase_is_named(capsys, tmp_path, data, finished, text):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "seed0" / "iast" / "stage2" / "phase.json").write_text(text)
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "iast", "--data", data, "--out", out
+    )
+    assert "phase.json" in line
+    assert "run again" in line
+
+
+def test_labels_that_will_be_asked_are_looked_for_before_the_warm_up(capsys, tmp_path, data):
+    size = presets.SMOKE.data.drawn_size
+    _, target = write_streets(
+        tmp_path / "scenes", size=size, source=2, train=3, val=2, test=2, progress=False
+    )
+    shutil.rmtree(target / "gtFine" / "train")
+    out = tmp_path / "out"
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data,
+        "--target-root", target, "--out", out,
+    )  # fmt: skip
+    assert "gtFine" in line
+    assert not out.exists()
 
 
 def test_checkpoint_of_another_architecture(capsys, tmp_path, data, finished):

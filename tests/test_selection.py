@@ -1,6 +1,7 @@
 """Selection rules against plain loops, the record of what was asked, and a whole split."""
 
 import math
+import pickle
 import zipfile
 from dataclasses import replace
 
@@ -455,14 +456,27 @@ def test_masks_of_any_size_come_back(tmp_path):
         Masks.load(tmp_path / "masks.npz")
 
 
+def test_no_pseudo_label_at_all_is_said(fabric, tiny, segmenter, target, tmp_path):
+    config = replace(tiny, self_training=replace(tiny.self_training, start=0.9))
+    segmenter.classifier.requires_grad_(False)
+    for parameter in segmenter.classifier.parameters():
+        parameter.zero_()  # every class is as probable as every other
+    with pytest.warns(UserWarning, match="no pixel is confident enough"):
+        write_pseudo_labels(fabric, segmenter, target, config, 0.5, tmp_path / "labels.npy")
+
+
 def test_pseudo_labels_of_a_split(fabric, tiny, segmenter, target, tmp_path):
     """IAST's rule by loops, the thresholds moving on after every four images."""
     settings = replace(tiny.self_training, beta=0.5, gamma=1.0, start=0.3, batch_size=4)
     config = replace(tiny, self_training=settings)
     path = tmp_path / "deep" / "labels.npy"
-    labels = write_pseudo_labels(fabric, segmenter, target, config, 0.7, path)
+    stored = write_pseudo_labels(fabric, segmenter, target, config, 0.7, path)
+    labels = np.load(path, allow_pickle=False)
     assert labels.shape == (12, 16, 32)
-    np.testing.assert_array_equal(np.load(path, allow_pickle=False), labels)
+    np.testing.assert_array_equal(stored(7), labels[7])
+    sent = pickle.dumps(stored)  # what a process that reads images receives
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent)(3), labels[3])
 
     probs = torch.cat([levels[0] for levels in outputs(segmenter, target, config)])
     confidence, predicted = (part.numpy() for part in probs.max(dim=1))
@@ -486,7 +500,7 @@ def test_pseudo_labels_of_a_split(fabric, tiny, segmenter, target, tmp_path):
 @pytest.mark.parametrize("train_backbone", [False, True])
 def test_train_selector_leaves_the_segmenter_alone(fabric, tiny, segmenter, target, train_backbone):
     settings = SelectorConfig(steps=3, batch_size=2, train_backbone=train_backbone)
-    pseudo = np.random.default_rng(0).integers(0, 14, (12, 16, 32)).astype(np.uint8)
+    pseudo = np.random.default_rng(0).integers(0, 14, (12, 16, 32)).astype(np.uint8).__getitem__
     before = {key: value.clone() for key, value in segmenter.state_dict().items()}
     seen = []
 

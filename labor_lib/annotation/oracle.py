@@ -24,9 +24,13 @@ class Oracle:
         self._open = open_labelled
         self._folder: SegmentationFolder | None = None
 
-    def _label(self, index: int) -> np.ndarray:
+    def check(self) -> None:
+        """Look for the label files without reading any; raises InputError where one is missing."""
         if self._folder is None:
             self._folder = self._open()
+
+    def _label(self, index: int) -> np.ndarray:
+        self.check()
         return self._folder.label(index).numpy()
 
     def ask(self, selection: Selection) -> tuple[Selection, list[Cost]]:
@@ -49,8 +53,7 @@ class Oracle:
 
     def ask_everything(self) -> tuple[Callable[[int], np.ndarray], list[Cost]]:
         """Full supervision: a function from image number to its label, and what each image cost."""
-        if self._folder is None:
-            self._folder = self._open()
+        self.check()
         costs = []
         for index in range(len(self._folder)):
             truth = self._label(index)

@@ -53,7 +53,7 @@ _METHODS = (
         warm_up="source_more", trains_as="source_only", use_target=False,
     ),
     Method("adaptsegnet", "AdaptSegNet (UDA)", adaptsegnet_step),
-    Method("iast", "IAST (UDA, self-training)", iast_step, labels="pseudo"),
+    Method("iast", "IAST's pseudo labels (UDA)", iast_step, labels="pseudo"),
     Method(
         "random_points", "random points", labor_step,
         labels="asked", rule="random", budget="points",

@@ -152,6 +152,6 @@ def _read(path: Path, *names: str) -> list[np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return [file[name] for name in names]
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the method that makes it") from None
+        raise InputError(f"{path}: no such file; remove {path.parent} and run again") from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged ({error}); remove its folder and run again") from None
+        raise InputError(f"{path}: damaged ({error}); remove {path.parent} and run again") from None

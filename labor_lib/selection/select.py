@@ -1,5 +1,6 @@
 """One selection of a whole split: predict, let a rule choose, image by image."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from labor_lib.config import Config, SelectorConfig
 from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.labels import IGNORE
 from labor_lib.methods.iast import select_pseudo_labels
 from labor_lib.methods.labor import PixelSelector, inconsistency_mask, selector_step
 from labor_lib.nets.deeplab import upsample
@@ -20,8 +22,11 @@ from labor_lib.train import Stream, image_batches, predict
 
 def write_pseudo_labels(
     fabric, net: nn.Module, folder: SegmentationFolder, config: Config, alpha: float, path: Path
-) -> np.ndarray:
-    """IAST's pseudo labels of every image, N x H x W uint8, in a file that is read as needed."""
+) -> "StoredLabels":
+    """IAST's pseudo labels of every image, in a file that is read as needed.
+
+    Warns where there is not a single one: nothing would be learnt from them.
+    """
     size = config.data.target_size
     settings = config.self_training
     net.eval()
@@ -42,14 +47,36 @@ def write_pseudo_labels(
     for part in selected:
         labels[first : first + len(part)] = part.cpu().numpy()
         first += len(part)
-    return labels
+    if (labels == IGNORE).all():
+        warnings.warn("no pixel is confident enough for a pseudo label", stacklevel=2)
+    labels.flush()
+    return StoredLabels(path)
+
+
+class StoredLabels:
+    """Label maps in a NumPy file, N x H x W uint8: call with an image number to get its map.
+
+    Processes that read images receive the path, not the labels.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._labels: np.ndarray | None = None
+
+    def __call__(self, index: int) -> np.ndarray:
+        if self._labels is None:
+            self._labels = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return np.array(self._labels[index])
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_labels": None}
 
 
 def train_selector(
     fabric,
     segmenter: nn.Module,
     folder: SegmentationFolder,
-    pseudo: np.ndarray,
+    pseudo: Callable[[int], np.ndarray],
     config: Config,
     settings: SelectorConfig,
     seed: int,
@@ -67,7 +94,7 @@ def train_selector(
     wrapped.eval()
     stream = Stream(
         folder,
-        lambda i: pseudo[i],
+        pseudo,
         config,
         start=0,
         steps=settings.steps,
