@@ -10,7 +10,8 @@ _TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image. pixels: at the native size of the image. pieces: connected regions asked.
+    """Of one image. pixels: at the native size of the image, so that a point asked of an image read
+    at half its size counts as four. pieces: connected regions asked.
     clicks: regions of one class among them, each needing at least one click or stroke."""
 
     pixels: float

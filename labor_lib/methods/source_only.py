@@ -57,7 +57,10 @@ def supervised_target_step(
 def supervised_step(
     fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
 ) -> dict[str, float]:
-    """One update on source labels and target labels, the domains normalised separately."""
+    """One update on source labels and target labels, the domains normalised separately.
+
+    No adversary: with every target label there is nothing left for it to guess.
+    """
     weight = config.adversarial.auxiliary_weight
     opts.segmenter.zero_grad()
     # 1. source

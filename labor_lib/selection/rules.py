@@ -51,8 +51,8 @@ def ppl(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Ge
 
     D(k) = pixels of the mask predicted k; mu(k) = mean of their probability vectors; the pixel of
     D(k) with the highest cosine to mu(k) is asked (LabOR, section 3.4). The paper does not say
-    whose probabilities: we take the mean of both classifiers. Where there are more classes than
-    `budget`, the largest D(k) are served.
+    whose probabilities: we take the mean of both classifiers. Pixels asked before are left out of
+    D(k) and of its mean. Where there are more classes than `budget`, the largest D(k) are served.
     """
     probs = (first + second) / 2
     allowed = inconsistency_mask(first, second) & ~taken
