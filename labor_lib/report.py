@@ -321,7 +321,8 @@ def _tiles(lines: list[Line]) -> list[dict]:
         asked = ""
         if best.pixels:
             share = f" ({_share(best.share)})" if best.share else ""
-            asked = f"{_count(best.pixels)} pixels{share}, {_clicks(best)} clicks an image"
+            clicks = "" if viz.family_of(best.method) == "all" else f", {_clicks(best)} clicks"
+            asked = f"{_count(best.pixels)} pixels{share}{clicks} an image"
         tiles.append({"family": name, "line": best, "asked": asked})
     return tiles
 

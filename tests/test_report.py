@@ -193,7 +193,7 @@ def test_tiles_show_the_best_of_each_family_and_the_reference(tmp_path):
     assert [tile["line"].method for tile in tiles] == ["source_only", "ppl", "spl", "supervised"]
     assert tiles[1]["asked"] == "16.0 pixels (0.78 %), 4.0 clicks an image"
     assert ", ≥ " in tiles[2]["asked"]  # borders are not counted
-    assert tiles[3]["asked"].endswith(", – clicks an image")
+    assert tiles[3]["asked"].endswith("pixels (100 %) an image")
     assert tiles[0]["asked"] == ""
 
 
