@@ -611,7 +611,7 @@ def markdown_table(lines: list[Line]) -> str:
     heads += [f"{SCORES[name]} in %" for name in scores] + ["seeds"]
     rows = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for line in lines:
-        title = html.escape(line.title).replace("|", "\\|")
+        title = html.escape(line.title, quote=False).replace("|", "\\|")
         values = [_score(line.scores[name]) for name in scores]
         rows.append([title, _pixels(line), _clicks(line), *values, str(line.seeds)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
