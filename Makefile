@@ -25,7 +25,7 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 
 bench: $(READY)  ## time per step and per stage on this machine
-	$(PY) benchmarks/steps.py
+	$(PY) -m benchmarks.steps
 
 $(READY): requirements.txt
 	test -x $(PY) || $(PYTHON) -m venv .venv

@@ -1,6 +1,6 @@
 """Time per step and per stage of every method, beside a plain supervised loop, in one run.
 
-    python benchmarks/steps.py [--device cuda] [--steps 20]
+    python -m benchmarks.steps [--device cuda] [--steps 20]
 
 Draws the streets if they are absent, times `--steps` training steps of every method after three
 unmeasured ones, and one selection of each asking method; prints a Markdown table.
