@@ -489,14 +489,6 @@ class Experiment:
         return f"{100 * (method.pixels or budget.pixels):g} %"
 
 
-class Silent:
-    """Progress that is not shown."""
-
-    def expect(self, steps: int) -> None: ...
-    def phase(self, text: str) -> None: ...
-    def step(self, losses: dict[str, float]) -> None: ...
-
-
 def _finished(folder: Path) -> bool:
     return (folder / "phase.json").exists()
 
