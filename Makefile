@@ -27,9 +27,9 @@ lint: $(READY)
 bench: $(READY)  ## time per step and per stage on this machine
 	$(PY) -m benchmarks.steps
 
-$(READY): requirements.txt
+$(READY): requirements.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install -q -r requirements.txt
+	$(PY) -m pip install -q -r requirements.txt -e .
 	touch $(READY)
 
 clean:  ## drawn data and runs; the environment stays

@@ -166,6 +166,22 @@ SMOKE = Config(
     spl_selector=SelectorConfig(steps=4, batch_size=2),
 )
 
+SMALL = replace(  # what the notebooks train where no finished run lies: shapes, not results
+    STREETS,
+    preset="small",
+    data=replace(
+        STREETS.data,
+        source_size=(80, 160),
+        target_size=(80, 160),
+        drawn_size=(80, 160),
+        drawn_source=120,
+        drawn_train=60,
+        drawn_val=10,
+        drawn_test=30,
+    ),
+    train=replace(STREETS.train, source_steps=160, adversarial_steps=60, stage_steps=40),
+)
+
 CAMVID = replace(
     STREETS,
     preset="camvid",
@@ -232,7 +248,7 @@ SYNTHIA = replace(
     ),
 )
 
-PRESETS = {config.preset: config for config in (STREETS, SMOKE, CAMVID, GTA5, SYNTHIA)}
+PRESETS = {config.preset: config for config in (STREETS, SMOKE, SMALL, CAMVID, GTA5, SYNTHIA)}
 
 
 def preset(name: str) -> Config:

@@ -7,7 +7,7 @@ nothing and runs nothing.
 import base64
 import html
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -20,20 +20,17 @@ from labor_lib import viz
 from labor_lib.config import PRESETS, Config
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
-from labor_lib.experiment import Domains, Roots, drawn_folder
+from labor_lib.experiment import Domains
 from labor_lib.labels import CLASS_SETS, ClassSet, colourise
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runtime import load_weights, make_fabric, read_json, write_text, writing
+from labor_lib.runs import last_folder, open_domains, photo, read_record, read_table
+from labor_lib.runtime import load_weights, make_fabric, write_text, writing
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import predict
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
-NEEDED = {
-    *("method", "seed", "stage", "budget", "miou", "pixels_per_image", "clicks_per_image"),
-    *("train_seconds", "select_seconds"),
-}  # columns of results.csv
 SCORES = {"miou": "mIoU", "miou_16": "mIoU, 16 classes", "miou_13": "mIoU, 13 classes"}
 
 
@@ -171,51 +168,6 @@ def print_table(table: pd.DataFrame) -> None:
     )
 
 
-def _read_table(out: Path) -> pd.DataFrame:
-    path = out / "results.csv"
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; give the folder of a run, such as runs/streets"
-        ) from None
-    except ValueError as error:  # empty or damaged
-        raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
-    if not set(table.columns) >= NEEDED or table.empty:
-        raise InputError(f"{path}: not the results of a run; run again to write it anew")
-    return table.astype({"method": str})
-
-
-def _read_record(out: Path) -> dict:
-    path = out / "config.json"
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
-    record = read_json(path)
-    if not isinstance(record, dict) or "settings" not in record:
-        raise InputError(f"{path}: not the configuration of a run; remove the folder and run again")
-    return record
-
-
-def config_from_dict(settings: dict) -> Config:
-    """The `Config` that `as_dict` was taken of; raises InputError where the settings are others."""
-    try:
-        return _filled(Config(), settings)
-    except (TypeError, AttributeError):
-        raise InputError(
-            "config.json: settings of another version of this program; run again to another --out"
-        ) from None
-
-
-def _filled(example, values: dict):
-    """A dataclass like `example` with `values`; lists become tuples."""
-    filled = {}
-    for name, value in values.items():
-        if is_dataclass(getattr(example, name)):
-            value = _filled(getattr(example, name), value)
-        filled[name] = tuple(value) if isinstance(value, list) else value
-    return replace(example, **filled)
-
-
 # -------------------------------------------------------------------------------- report.html
 
 
@@ -227,7 +179,7 @@ def write_report(out: Path, domains: Domains | None = None) -> Path:
     Raises InputError where results.csv or config.json is missing or damaged.
     """
     out = Path(out)
-    table, record = _read_table(out), _read_record(out)
+    table, record = read_table(out), read_record(out)
     lines = summarise(table, _native_pixels(record))
     template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -376,7 +328,7 @@ def _pictures(out: Path, table: pd.DataFrame, record: dict, domains: Domains | N
     shown = _if_there("The selector's training", lambda: _traces(out, table, seed))
     try:
         if domains is None:
-            domains = _open_domains(record, seed)
+            domains = open_domains(record, seed)
         config = domains.config
     except (InputError, OSError) as error:
         missing = f"Not shown, because the images cannot be read: {error}"
@@ -404,33 +356,9 @@ def _if_there(title: str, make: Callable[[], Iterator[Shown]]) -> list[Shown]:
         return [Shown(title, missing=f"Not shown: {error}")]
 
 
-def _open_domains(record: dict, seed: int) -> Domains:
-    """The folders of a run as they lie there; draws nothing."""
-    config = config_from_dict(record["settings"])
-    scene_seed = config.scene_seed + seed
-    root = Path(record.get("data_root") or "data")
-    drawn = drawn_folder(config, root, scene_seed)
-    source = Path(record.get("source_root") or drawn / "gta5")
-    target = Path(record.get("target_root") or drawn / "cityscapes")
-    return Domains(config, Roots(root, source, target), scene_seed)
-
-
 def _spread(images: int) -> list[int]:
     """The numbers of a few images, from first to last."""
     return sorted({int(i) for i in np.linspace(0, images - 1, SHOWN_IMAGES)})
-
-
-def _photo(folder: SegmentationFolder, i: int) -> np.ndarray:
-    """H x W x 3 uint8."""
-    return folder.image(i).permute(1, 2, 0).numpy()
-
-
-def _last_folder(out: Path, seed: int, method: str) -> Path:
-    """The folder of the method's last finished stage."""
-    done = [path.parent for path in out.glob(f"seed{seed}/{method}/stage*/phase.json")]
-    if not done:
-        raise InputError(f"{out / f'seed{seed}' / method}: no finished stage; run the method")
-    return max(done, key=lambda folder: int(folder.name.removeprefix("stage")))
 
 
 def _bare_segmenter(config: Config) -> torch.nn.Module:
@@ -463,13 +391,13 @@ def predictions_figure(
     numbers = _spread(len(folder))
     size, classes = config.data.target_size, folder.class_set
     rows = {
-        "image": [_photo(folder, i) for i in numbers],
+        "image": [photo(folder, i) for i in numbers],
         "truth": [colourise(folder.label(i).numpy(), classes) for i in numbers],
     }
     transform = joint_transform(False, config.data.mean, config.data.std)
     net = _bare_segmenter(config).eval()
     for method in methods:
-        load_weights(net, _last_folder(out, seed, method) / "segmenter.safetensors")
+        load_weights(net, last_folder(out, seed, method) / "segmenter.safetensors")
         rows[viz.short_title(method)] = [
             colourise(_classes(fabric, net, transform(folder.image(i), None)[0], size), classes)
             for i in numbers
@@ -511,7 +439,7 @@ def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) 
     """
     numbers = _spread(len(folder))
     points = METHODS[method].budget == "points"
-    last = int(_last_folder(out, seed, method).name.removeprefix("stage"))
+    last = int(last_folder(out, seed, method).name.removeprefix("stage"))
     columns = []  # a stage each
     for stage in range(1, last + 1):
         place = out / f"seed{seed}" / method / f"stage{stage}"
@@ -525,7 +453,7 @@ def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) 
         columns.append(
             [
                 viz.Asked(
-                    image=_photo(folder, i),
+                    image=photo(folder, i),
                     positions=selection.positions[i],
                     answers=selection.answers[i],
                     mask=masks[i],
@@ -543,9 +471,9 @@ def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) 
 
 def write_pictures(out: Path, folder: Path) -> list[Path]:
     """Two of the report's pictures as files of their own: predictions.png and asked.png."""
-    table, record = _read_table(out), _read_record(out)
+    table, record = read_table(out), read_record(out)
     seed = int(table["seed"].min())
-    domains = _open_domains(record, seed)
+    domains = open_domains(record, seed)
     figures = {
         "predictions.png": predictions_figure(
             out, ["source_only", "ppl", "spl"], domains.config, domains.evaluation, seed
@@ -589,7 +517,7 @@ def write_readme_table(out: Path, readme: Path) -> None:
     Raises InputError where the markers or the run's files are missing; then nothing is written.
     """
     out, readme = Path(out), Path(readme)
-    table, record = _read_table(out), _read_record(out)
+    table, record = read_table(out), read_record(out)
     preset = record["settings"].get("preset", "?")
     begin, end = f"<!-- results:{preset} -->", f"<!-- /results:{preset} -->"
     try:

@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm  # in a notebook, a widget
 
 from labor_lib.errors import InputError
 
@@ -175,11 +175,13 @@ class Progress:
 
     def expect(self, steps: int) -> None:
         """How many steps are to come in all."""
-        live = sys.stderr.isatty()
+        notebook = "ipykernel" in sys.modules  # there the bar vanishes when done
+        live = notebook or sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
             unit="step",
             mininterval=0.2 if live else 30,
+            leave=not notebook,
             smoothing=0.02,
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} steps, "
             "{elapsed} gone, {remaining} left{postfix}",

@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib import report, viz
+from labor_lib import report, runs, viz
 from labor_lib.config import PRESETS, SMOKE, SYNTHIA
 from labor_lib.errors import InputError
 from labor_lib.labels import STREETS14, colourise
 from labor_lib.report import (
-    config_from_dict,
     print_table,
     summarise,
     write_readme_table,
     write_report,
 )
+from labor_lib.runs import config_from_dict
 from labor_lib.runtime import save_weights, seed_everything, write_json
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import build_nets
@@ -453,7 +453,7 @@ def test_readme_table_is_replaced_and_stays(out, readme):
 
 
 def test_readme_command_names_what_differs_from_the_preset(out):
-    record = report._read_record(out)
+    record = runs.read_record(out)
     record["settings"]["budget"]["points"] = 12
     record["settings"]["evaluate_on"] = "val"
     record["target_root"] = "/somewhere/private"

@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from labor_lib.errors import InputError
 
@@ -1271,7 +1272,13 @@ def write_streets(
         for split in SPLITS:
             for path in _image_paths(split, 0):
                 (drawing / path).parent.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(total=len(jobs), desc="drawing streets", unit="image", disable=not progress)
+        bar = tqdm(
+            total=len(jobs),
+            desc="drawing streets",
+            unit="image",
+            disable=not progress,
+            leave="ipykernel" not in sys.modules,  # in a notebook it vanishes when done
+        )
         with bar:
             for done in _written(drawing, config, jobs, workers):
                 bar.update(done)

@@ -1,0 +1,130 @@
+"""Questions to maps of pixels and to features: pure functions, NumPy in and out.
+
+A pixel whose truth is 255 (void) counts nowhere.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from labor_lib.labels import IGNORE
+
+_TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
+
+
+def class_shares(labels: Iterable[np.ndarray], classes: int) -> np.ndarray:
+    """The part of the labelled pixels that each class holds: H x W maps -> C, sums to 1."""
+    counts = np.zeros(classes)
+    for label in labels:
+        counts += np.bincount(label[label != IGNORE], minlength=classes)
+    return counts / counts.sum()
+
+
+def border_distance(truth: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest border between two classes: H x W uint8 -> H x W float.
+
+    1 for a pixel with a neighbour (left, right, above, below) of another class, and so on by
+    Euclid; infinite where the image has one class.
+    """
+    border = np.zeros(truth.shape, bool)
+    across, down = truth[:, 1:] != truth[:, :-1], truth[1:] != truth[:-1]
+    border[:, 1:] |= across
+    border[:, :-1] |= across
+    border[1:] |= down
+    border[:-1] |= down
+    if not border.any():
+        return np.full(truth.shape, np.inf)
+    return 1 + ndimage.distance_transform_edt(~border)
+
+
+def piece_sizes(asked: np.ndarray) -> np.ndarray:
+    """Pixels of every connected piece (at edges and corners): H x W booleans -> n, ascending."""
+    pieces = ndimage.label(asked, _TOUCHING)[0]
+    return np.sort(np.bincount(pieces.ravel())[1:])
+
+
+def precision_recall(
+    mask: np.ndarray, errors: np.ndarray, known: np.ndarray
+) -> tuple[float, float]:
+    """Of a mask as a detector of errors, over the known (not void) pixels; NaN for 0 / 0.
+
+    precision: the share of the mask that is an error. recall: the share of errors in the mask.
+    """
+    hits = (mask & errors & known).sum()
+    marked, wrong = (mask & known).sum(), (errors & known).sum()
+    return (hits / marked if marked else np.nan, hits / wrong if wrong else np.nan)
+
+
+def pseudo_label_quality(
+    pseudo: Iterable[np.ndarray], truths: Iterable[np.ndarray], names: tuple[str, ...]
+) -> pd.DataFrame:
+    """How many pixels of each true class carry a pseudo label, and how many of those are wrong.
+
+    pseudo, truths: H x W uint8, 255 = none. Index: class names. Columns: pixels (of the truth),
+    coverage (share of them with a label), error (share of the labelled that are wrong; NaN where
+    there is none).
+    """
+    counts = np.zeros((3, len(names)))  # pixels, labelled, wrong
+    for label, truth in zip(pseudo, truths, strict=True):
+        known = truth != IGNORE
+        labelled = known & (label != IGNORE)
+        for row, part in zip(counts, (known, labelled, labelled & (label != truth)), strict=True):
+            row += np.bincount(truth[part], minlength=len(names))
+    pixels, labelled, wrong = counts
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "pixels": pixels.astype(int),
+                "coverage": labelled / pixels,
+                "error": wrong / labelled,
+            },
+            index=list(names),
+        )
+
+
+@torch.no_grad()
+def class_features(features: Tensor, label: np.ndarray) -> dict[int, np.ndarray]:
+    """The mean feature vector of each class in one image: F x h x w, H x W -> {class: F}.
+
+    The label is read at the centres of the feature cells.
+    """
+    height, width = features.shape[-2:]
+    rows = ((np.arange(height) + 0.5) * label.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * label.shape[1] / width).astype(int)
+    cells = label[np.ix_(rows, columns)]  # h x w
+    flat = features.float().cpu().numpy()
+    return {int(k): flat[:, cells == k].mean(axis=1) for k in np.unique(cells[cells != IGNORE])}
+
+
+@torch.no_grad()
+def pooled_features(net: nn.Module, images: Iterable[Tensor]) -> np.ndarray:
+    """Mean and standard deviation over the image of the backbone's features: N x 2F.
+
+    images: each 1 x 3 x H x W, normalised.
+    """
+    rows = []
+    for image in images:
+        features = net.backbone(image).float().flatten(2)[0]  # F x (h w)
+        rows.append(torch.cat([features.mean(dim=1), features.std(dim=1)]).cpu().numpy())
+    return np.stack(rows)
+
+
+def proxy_a_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """2 (1 - 2 error) of a linear classifier that tells two domains apart, in [0, 2].
+
+    first, second: n x F and m x F features. The error is over five folds, each tested on what the
+    classifier has not seen; one worse than chance counts as chance (Ben-David et al., 2007; 2010).
+    """
+    features = np.concatenate([first, second])
+    domain = np.repeat([0, 1], [len(first), len(second)])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scores = cross_val_score(classifier, features, domain, cv=5, scoring="balanced_accuracy")
+    return max(0.0, 2 * (2 * scores.mean() - 1))
