@@ -18,7 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image, ImageDraw
 
+from labor_lib.annotation.cost import count_cost
 from labor_lib.labels import IGNORE, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
 
@@ -26,6 +28,8 @@ DPI = 110
 WIDTH = 9.4  # inches; about 1000 pixels
 MASK_COLOUR = (86, 180, 233)  # sky blue, over a dimmed photo
 ASKED_COLOUR = (240, 228, 66)  # yellow
+ERROR_COLOUR = (204, 121, 167)  # magenta, striped: seen in grey, too
+PICTURE_WIDTH = 896  # pixels of a painted picture
 FAMILIES = {
     "none": "no target labels",
     "points": "points",
@@ -109,6 +113,13 @@ def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook, with a sentence for those who cannot see it."""
+    from IPython.display import Image, display
+
+    display(Image(to_png(figure), width=round(figure.get_figwidth() * DPI), alt=alt))
 
 
 def _styled(function):
@@ -463,4 +474,347 @@ def time_bars(table: pd.DataFrame) -> Figure:
     axes.set_axisbelow(True)
     handles = [Patch(color=colours[column], label=names[column]) for column in colours]
     figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+# ------------------------------------------------------------- pictures that widgets show, too
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a picture that is shown, the same part of its width and of its height.
+
+    left, top: fractions of the whole. zoom: 1 shows everything, 2 a half of each side, up to
+    `CLOSEST`.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    zoom: int = 1
+
+    CLOSEST = 16
+
+    def box(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels of an image of this size."""
+        side = 1 / self.zoom
+        return (
+            self.left * width,
+            self.top * height,
+            (self.left + side) * width,
+            (self.top + side) * height,
+        )
+
+    def around(self, x: float, y: float, zoom: int) -> "Window":
+        """A window round a point of this one (fractions of what is shown), inside the picture."""
+        zoom = min(max(zoom, 1), self.CLOSEST)
+        side, centre = 1 / zoom, (self.left + x / self.zoom, self.top + y / self.zoom)
+        left, top = (min(max(c - side / 2, 0.0), 1 - side) for c in centre)
+        return Window(left, top, zoom)
+
+    def after(self, kind: str, x: float = 0.5, y: float = 0.5) -> "Window":
+        """The window after an event of a `Picture`: a click zooms in there, keys zoom and pan."""
+        pans = {"left": (0.25, 0.5), "right": (0.75, 0.5), "up": (0.5, 0.25), "down": (0.5, 0.75)}
+        if kind in pans:
+            return self.around(*pans[kind], self.zoom)
+        if kind in ("click", "in"):
+            return self.around(x, y, 2 * self.zoom)
+        if kind == "out":
+            return self.around(0.5, 0.5, self.zoom // 2)
+        return Window()
+
+
+def paint(
+    base: np.ndarray,
+    *,
+    dim: bool = False,
+    inside: np.ndarray | None = None,
+    field: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    errors: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
+    points: Sequence[tuple[int, Sequence[int]]] = (),
+    window: Window | None = None,
+    width: int = PICTURE_WIDTH,
+) -> np.ndarray:
+    """An enlarged picture with layers, h x `width` x 3 uint8; every pixel a sharp square.
+
+    base: H x W x 3 uint8. dim: grey and darker, so that layers stand out. inside: H x W booleans;
+    what is not inside fades and shows no layer but points. field: H x W in [0, 1], NaN = nothing,
+    in the colours of cividis. mask (blue), errors (magenta stripes), asked (yellow): H x W
+    booleans. points: (flat position, RGB), drawn as ringed dots. window: the part to show.
+    """
+    rows, columns = base.shape[:2]
+    box = (window or Window()).box(rows, columns)
+    shown = base.astype(float)
+    grey = np.repeat(shown.mean(axis=2, keepdims=True), 3, axis=2)
+    if dim:
+        shown = 0.55 * grey + 25
+    allowed = np.ones((rows, columns), bool) if inside is None else inside
+    if field is not None:
+        there = allowed & np.isfinite(field)
+        colours = matplotlib.colormaps["cividis"](np.nan_to_num(field))[..., :3] * 255
+        shown[there] = 0.15 * grey[there] + 0.85 * colours[there]
+    if mask is not None:
+        there = allowed & mask
+        shown[there] = 0.35 * shown[there] + 0.65 * np.array(MASK_COLOUR)
+    shown[~allowed] = 0.25 * grey[~allowed] + 20
+    height = max(1, round(width * rows / columns))
+    picture = _enlarged(shown.round().astype(np.uint8), box, (width, height))
+    if errors is not None:
+        there = _enlarged((allowed & errors).astype(np.uint8), box, (width, height)) > 0
+        stripes = np.add.outer(np.arange(height), np.arange(width)) % 8 < 4
+        picture[there & stripes] = ERROR_COLOUR
+    if asked is not None:
+        there = _enlarged((allowed & asked).astype(np.uint8), box, (width, height)) > 0
+        picture[there] = ASKED_COLOUR
+    return _with_dots(picture, points, columns, box)
+
+
+def _enlarged(array: np.ndarray, box, size: tuple[int, int]) -> np.ndarray:
+    """A part of an array at another size, (width, height), without mixing pixels."""
+    return np.array(Image.fromarray(array).resize(size, Image.Resampling.NEAREST, box=box))
+
+
+def _with_dots(picture: np.ndarray, points, columns: int, box) -> np.ndarray:
+    """Dots in their colours with a dark and a white ring, at flat positions of the image."""
+    left, top, right, _ = box
+    scale = picture.shape[1] / (right - left)
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for position, colour in points:
+        row, column = divmod(int(position), columns)
+        x, y = (column + 0.5 - left) * scale, (row + 0.5 - top) * scale
+        for radius, ink in ((9, (255, 255, 255)), (7, (0, 0, 0)), (5.5, tuple(map(int, colour)))):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
+    return np.array(image)
+
+
+def picture_png(picture: np.ndarray) -> bytes:
+    """H x W x 3 uint8 as PNG, written quickly."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _percent(part: float, whole: float) -> str:
+    """ "7.3 %", "42 %", or a dash of nothing."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"
+
+
+# ---------------------------------------------------------------------------- one image's layers
+
+BASES = ("image", "truth", "prediction")
+OVERLAYS = ("error", "entropy", "mask", "asked")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is shown of a `runs.View`.
+
+    base: one of `BASES`. overlays: of `OVERLAYS`. only: a class id; overlays and counts are then
+    limited to the pixels that the model predicts as this class. window: the part that is shown.
+    """
+
+    base: str = "image"
+    overlays: tuple[str, ...] = ("mask", "asked")
+    only: int | None = None
+    window: Window = Window()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of one image, or of those predicted as one class. Errors are the segmenter's.
+
+    pixels all of them, known those whose true class is not void, errors among known;
+    asked, asked_known, asked_errors the same of what was asked; clicks as in `annotation.cost`;
+    mask, mask_known, mask_errors the same of the mask, None without a selector.
+    """
+
+    pixels: int
+    known: int
+    errors: int
+    asked: int
+    asked_known: int
+    asked_errors: int
+    clicks: int
+    mask: int | None
+    mask_known: int | None
+    mask_errors: int | None
+
+
+def asked_map(view) -> np.ndarray:
+    """The pixels that a view's stage asked: H x W booleans."""
+    asked = np.zeros(view.truth.size, bool)
+    asked[view.positions] = True
+    return asked.reshape(view.truth.shape)
+
+
+def count_view(view, only: int | None = None) -> Counts:
+    """The counts of a `runs.View`; only: among the pixels predicted as this class."""
+    inside = np.ones(view.truth.shape, bool) if only is None else view.prediction == only
+    known = inside & (view.truth != IGNORE)
+    asked = inside & asked_map(view)
+    mask = None if view.mask is None else inside & view.mask
+    errors = view.errors
+    return Counts(
+        pixels=int(inside.sum()),
+        known=int(known.sum()),
+        errors=int((errors & inside).sum()),
+        asked=int(asked.sum()),
+        asked_known=int((asked & known).sum()),
+        asked_errors=int((asked & errors).sum()),
+        clicks=count_cost(asked, view.truth, view.truth.size).clicks,
+        mask=None if mask is None else int(mask.sum()),
+        mask_known=None if mask is None else int((mask & known).sum()),
+        mask_errors=None if mask is None else int((mask & errors).sum()),
+    )
+
+
+def counts_sentence(counts: Counts, points: bool, only: str = "") -> str:
+    """The message of the counts in one sentence. only: the name of the class they are limited to."""
+    everything = f"all pixels predicted {only}" if only else "all pixels"
+    if counts.pixels == 0:
+        return f"The model predicts no pixel of this image as {only}."
+    rate = _percent(counts.errors, counts.known)
+    what = "point" if points else "pixel"
+    many = "" if counts.asked == 1 else "s"
+    if counts.asked_known == 0:
+        none = "Nothing was asked here" if not counts.asked else "All that was asked here is void"
+        return f"{none}; the model is wrong on {rate} of {everything}."
+    return (
+        f"The model is wrong on {_percent(counts.asked_errors, counts.asked_known)} of the "
+        f"{counts.asked:,} {what}{many} asked here, and on {rate} of {everything}."
+    )
+
+
+def counts_lines(counts: Counts, points: bool) -> list[tuple[str, str]]:
+    """Name and value of what is counted, for tables. Clicks of regions are a lower bound."""
+    clicks = f"{counts.clicks:,}" if points else f"≥ {counts.clicks:,}"
+    asked = f"{counts.asked_errors:,} of {counts.asked_known:,}"
+    lines = [
+        ("points asked" if points else "pixels asked", f"{counts.asked:,}"),
+        ("clicks", clicks if counts.asked else "0"),
+        ("errors among asked", f"{asked} ({_percent(counts.asked_errors, counts.asked_known)})"),
+        ("errors among all", _percent(counts.errors, counts.known)),
+    ]
+    if counts.asked > counts.asked_known:
+        lines.insert(2, ("asked, but void", f"{counts.asked - counts.asked_known:,}"))
+    if counts.mask is None:
+        return [*lines, ("mask", "none: no selector")]
+    size = f"{counts.mask:,} pixels ({_percent(counts.mask, counts.pixels)})"
+    return [
+        *lines,
+        ("mask", size),
+        ("errors in the mask", _percent(counts.mask_errors, counts.mask_known)),
+    ]
+
+
+def paint_view(view, class_set: ClassSet, layers: Layers) -> np.ndarray:
+    """A `runs.View` with its layers, as `paint` enlarges it."""
+    over = set(layers.overlays)
+    inside = None if layers.only is None else view.prediction == layers.only
+    base = {
+        "image": view.image,
+        "truth": colourise(view.truth, class_set),
+        "prediction": colourise(view.prediction, class_set),
+    }[layers.base]
+    asked, points = None, ()
+    if "asked" in over and view.points:
+        points = asked_points(view, class_set, inside)
+    elif "asked" in over:
+        asked = asked_map(view)
+    return paint(
+        base,
+        dim=layers.base == "image" and bool(over & {"mask", "error"}),
+        inside=inside,
+        field=view.entropy if "entropy" in over else None,
+        mask=view.mask if "mask" in over else None,
+        errors=view.errors if "error" in over else None,
+        asked=asked,
+        points=points,
+        window=layers.window,
+    )
+
+
+def asked_points(view, class_set: ClassSet, inside: np.ndarray | None = None) -> list[tuple]:
+    """(flat position, RGB of the answer) of what was asked, `inside` H x W booleans if given."""
+    colours = colourise(view.answers, class_set)
+    return [
+        (int(position), tuple(int(c) for c in colour))
+        for position, colour in zip(view.positions, colours, strict=True)
+        if inside is None or inside.flat[position]
+    ]
+
+
+def layer_legend(view, class_set: ClassSet, layers: Layers) -> list[tuple[str, tuple, str]]:
+    """(name, RGB, kind) of every colour that `paint_view` shows; kind: "class" or the overlay."""
+    over = set(layers.overlays)
+    shown = {"truth": view.truth, "prediction": view.prediction}.get(layers.base)
+    found = set() if shown is None else set(np.unique(shown).tolist())
+    if "asked" in over and view.points:
+        found |= set(np.unique(view.answers).tolist())
+    entries = [
+        (name, tuple(class_set.palette[k].tolist()), "class")
+        for k, name in enumerate(class_set.names)
+        if k in found
+    ]
+    if IGNORE in found:
+        entries.append(("void", (0, 0, 0), "class"))
+    if "error" in over:
+        entries.append(("error of the model", ERROR_COLOUR, "error"))
+    if "mask" in over and view.mask is not None:
+        entries.append(("mask: the classifiers disagree", MASK_COLOUR, "mask"))
+    if "asked" in over and not view.points:
+        entries.append(("asked pixel", ASKED_COLOUR, "asked"))
+    return entries
+
+
+@_styled
+def explorer_figure(view, class_set: ClassSet, layers: Layers, title: str = "") -> Figure:
+    """What `SelectionExplorer` shows: a `runs.View` with its layers, the counts and the legend."""
+    picture = paint_view(view, class_set, layers)
+    entries = layer_legend(view, class_set, layers)
+    lines = -(-len(entries) // 6)
+    height, width = picture.shape[:2]
+    figure = _figure(WIDTH, WIDTH * height / width + 0.95 + 0.26 * lines)
+    axes = figure.subplots()
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    only = "" if layers.only is None else class_set.names[layers.only]
+    counts = count_view(view, layers.only)
+    axes.set_title(
+        f"{_plain(title)}\n{counts_sentence(counts, view.points, only)}" if title else
+        counts_sentence(counts, view.points, only),
+    )
+    texts = [f"{name}: {value}" for name, value in counts_lines(counts, view.points)]
+    axes.set_xlabel(_wrapped("  ·  ".join(texts).replace(" ", "\u00a0").replace("\u00a0·", " ·"), 125), fontsize=10)
+    if entries:
+        figure.legend(
+            handles=[_swatch(colour, kind, name) for name, colour, kind in entries],
+            loc="outside lower center",
+            ncols=6,
+            handlelength=1.2,
+            columnspacing=1.2,
+            fontsize=9,
+        )
+    return figure
+
+
+def _swatch(colour: tuple, kind: str, name: str) -> Patch:
+    rgb = tuple(c / 255 for c in colour)
+    if kind == "error":
+        return Patch(facecolor="white", edgecolor=rgb, hatch="//////", label=name)
+    return Patch(facecolor=rgb, edgecolor="#555555", linewidth=0.6, label=name)
+
+
+@_styled
+def note_figure(text: str) -> Figure:
+    """A sentence where there is nothing to draw."""
+    figure = _figure(WIDTH, 0.8)
+    figure.text(0.02, 0.5, _wrapped(_plain(text), 110), va="center")
     return figure
