@@ -1,0 +1,211 @@
+"""Run the notebooks, keep their outputs, and measure what they take.
+
+    python -m tools.notebooks            all of them and their solutions, with the finished run
+    python -m tools.notebooks 03 07      only these
+    python -m tools.notebooks --small    measure each without a finished run; outputs are not kept
+
+Outputs go into the notebooks; seconds and memory into notebooks/measured.csv, and from there into
+the opening cards and the README's map. Refuses what a committed notebook must not hold.
+"""
+
+import argparse
+import csv
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from labor_lib.errors import InputError
+from labor_lib.notebooks import COLUMNS, measurements, notebook_map, opening_card
+from labor_lib.runs import PROJECT
+from labor_lib.runtime import best_device, writing
+
+FOLDER = PROJECT / "notebooks"
+MEASURED = FOLDER / "measured.csv"
+SLOWEST = {"full": 120, "small": 360}  # seconds a notebook may take on two cores
+LARGEST = 1_000_000  # bytes of a committed notebook
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STATIC = "run this cell for the live version"  # what a widget of ours says without a kernel
+MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def execute(path: Path) -> tuple[nbformat.NotebookNode, float, int]:
+    """Run a notebook from the first cell to the last: it, seconds, megabytes at the most."""
+    book = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        book,
+        timeout=SLOWEST["small"],
+        kernel_name="python3",
+        store_widget_state=False,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    started = time.perf_counter()
+    with client.setup_kernel():
+        for index, cell in enumerate(book.cells):
+            client.execute_cell(cell, index)
+        seconds = time.perf_counter() - started
+        memory = nbformat.v4.new_code_cell(MEMORY)
+        book.cells.append(memory)
+        client.execute_cell(memory, len(book.cells) - 1)
+    book.cells.pop()
+    return book, seconds, int(memory.outputs[0].text) // 1024  # Linux counts in kB
+
+
+def clean(book: nbformat.NotebookNode) -> None:
+    """Leave what a reader without a kernel can see: no live widget, no trace of the machine."""
+    for cell in book.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _progress_bar(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET, None)
+    book.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+
+
+def _progress_bar(output) -> bool:
+    """Whether an output is a widget other than ours, which say what they are."""
+    data = output.get("data", {})
+    return WIDGET in data and STATIC not in data.get("text/plain", "")
+
+
+def faults(book: nbformat.NotebookNode) -> list[str]:
+    """What must not be committed, a line each."""
+    found = []
+    size = len(nbformat.writes(book))
+    if size > LARGEST:
+        found.append(f"{size / 1e6:.1f} MB, at most {LARGEST / 1e6:.0f}")
+    for number, cell in enumerate(book.cells):
+        for output in cell.get("outputs", []):
+            text = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
+            if output.get("name") == "stderr":
+                found.append(f"cell {number} writes to stderr: {text.strip()[:120]}")
+            if str(PROJECT) in text or str(Path.home()) + os.sep in text:
+                found.append(f"cell {number} shows a path of this machine: {text.strip()[:120]}")
+    return found
+
+
+def machine() -> str:
+    """Such as: 2 cores, x86_64."""
+    return f"{os.cpu_count()} cores, {platform.machine()}"
+
+
+def record(name: str, run: str, seconds: float, megabytes: int) -> None:
+    """Put a measurement into measured.csv, in the place of an earlier one on such a device."""
+    date = datetime.now(UTC).date().isoformat()
+    new = (name, run, f"{seconds:.0f}", megabytes, best_device(), date, machine())
+    row = dict(zip(COLUMNS, map(str, new), strict=True))
+    rows = [row]
+    if MEASURED.exists():
+        with MEASURED.open(encoding="utf-8", newline="") as file:
+            same = ("notebook", "run", "device")
+            rows += [r for r in csv.DictReader(file) if any(r[key] != row[key] for key in same)]
+    with writing(MEASURED) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(sorted(rows, key=lambda r: (r["notebook"], r["run"], r["device"])))
+
+
+def write_cards(folder: Path = FOLDER) -> None:
+    """The measured minutes and megabytes into the opening cards."""
+    for path in sorted(folder.glob("[0-9]*.ipynb")):
+        book = nbformat.read(path, as_version=4)
+        card = opening_card(book.cells[0].source, measurements(folder), path.stem)
+        if card != book.cells[0].source:
+            book.cells[0].source = card
+            _write(book, path)
+
+
+def write_map(readme: Path = PROJECT / "README.md") -> None:
+    """The map of notebooks between the README's markers."""
+    table = notebook_map(FOLDER)
+    lines = ["| notebook | what it answers | minutes |", "|---|---|---|"]
+    for row in table.itertuples():
+        lines.append(
+            f"| [{row.title}](notebooks/{row.notebook}.ipynb) | {row.goal} | {row.minutes} |"
+        )
+    text = readme.read_text(encoding="utf-8")
+    new = re.sub(
+        r"(<!-- notebooks -->\n).*?(<!-- /notebooks -->)",
+        lambda match: match[1] + "\n".join(lines) + "\n" + match[2],
+        text,
+        flags=re.DOTALL,
+    )
+    if new != text:
+        with writing(readme) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+
+
+def _write(book: nbformat.NotebookNode, path: Path) -> None:
+    with writing(path) as temporary:
+        nbformat.write(book, temporary)
+
+
+def run_full(path: Path) -> bool:
+    """Execute a notebook with the finished run and keep its outputs; whether all is well."""
+    book, seconds, megabytes = execute(path)
+    clean(book)
+    wrong = faults(book)
+    if "solutions" not in path.parts:
+        if seconds > SLOWEST["full"]:
+            wrong.append(f"{seconds:.0f} s, at most {SLOWEST['full']}")
+        record(path.stem, "full", seconds, megabytes)
+    for fault in wrong:
+        print(f"{path.name}: {fault}", file=sys.stderr)
+    _write(book, path)
+    print(f"{path.relative_to(PROJECT)}: {seconds:.0f} s, {megabytes} MB", flush=True)
+    return not wrong
+
+
+def measure_small(path: Path) -> bool:
+    """Execute a notebook where no run lies, the small one neither; whether it is quick enough."""
+    shutil.rmtree(PROJECT / "runs" / "small", ignore_errors=True)
+    os.environ["LABOR_RUN"] = "small"
+    _, seconds, megabytes = execute(path)
+    record(path.stem, "small", seconds, megabytes)
+    print(f"{path.name} without a run: {seconds:.0f} s, {megabytes} MB", flush=True)
+    if seconds > SLOWEST["small"]:
+        print(f"{path.name}: {seconds:.0f} s, at most {SLOWEST['small']}", file=sys.stderr)
+    return seconds <= SLOWEST["small"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.notebooks")
+    parser.add_argument("numbers", nargs="*", help="such as 03; all of them if none is told")
+    parser.add_argument(
+        "--small", action="store_true", help="measure without a run; removes runs/small each time"
+    )
+    options = parser.parse_args(arguments)
+    paths = sorted(FOLDER.glob("[0-9]*.ipynb"))
+    if not options.small:
+        paths += sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
+    paths = [p for p in paths if not options.numbers or p.stem[:2] in options.numbers]
+    well = True
+    try:
+        if not options.small and not (PROJECT / "runs" / "streets" / "results.csv").exists():
+            raise InputError("runs/streets: no finished run; `make run` or `make table` first")
+        for path in paths:
+            well &= measure_small(path) if options.small else run_full(path)
+            write_cards()
+        write_map()
+    except (InputError, CellExecutionError) as error:
+        print(f"tools.notebooks: {error}", file=sys.stderr)
+        return 2
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
