@@ -674,40 +674,40 @@ def count_view(view, only: int | None = None) -> Counts:
 
 
 def counts_sentence(counts: Counts, points: bool, only: str = "") -> str:
-    """The message of the counts in one sentence. only: the name of the class they are limited to."""
+    """The counts' message in one sentence. only: the name of the class they are limited to."""
     everything = f"all pixels predicted {only}" if only else "all pixels"
     if counts.pixels == 0:
         return f"The model predicts no pixel of this image as {only}."
     rate = _percent(counts.errors, counts.known)
     what = "point" if points else "pixel"
-    many = "" if counts.asked == 1 else "s"
+    many = "" if counts.asked_known == 1 else "s"
     if counts.asked_known == 0:
         none = "Nothing was asked here" if not counts.asked else "All that was asked here is void"
         return f"{none}; the model is wrong on {rate} of {everything}."
+    share = _percent(counts.asked_errors, counts.asked_known)
     return (
-        f"The model is wrong on {_percent(counts.asked_errors, counts.asked_known)} of the "
-        f"{counts.asked:,} {what}{many} asked here, and on {rate} of {everything}."
+        f"The model is wrong on {counts.asked_errors:,} of the {counts.asked_known:,} "
+        f"{what}{many} asked here ({share}), and on {rate} of {everything}."
     )
 
 
 def counts_lines(counts: Counts, points: bool) -> list[tuple[str, str]]:
     """Name and value of what is counted, for tables. Clicks of regions are a lower bound."""
     clicks = f"{counts.clicks:,}" if points else f"≥ {counts.clicks:,}"
-    asked = f"{counts.asked_errors:,} of {counts.asked_known:,}"
     lines = [
         ("points asked" if points else "pixels asked", f"{counts.asked:,}"),
         ("clicks", clicks if counts.asked else "0"),
-        ("errors among asked", f"{asked} ({_percent(counts.asked_errors, counts.asked_known)})"),
+        ("errors among asked", _percent(counts.asked_errors, counts.asked_known)),
         ("errors among all", _percent(counts.errors, counts.known)),
     ]
     if counts.asked > counts.asked_known:
         lines.insert(2, ("asked, but void", f"{counts.asked - counts.asked_known:,}"))
     if counts.mask is None:
         return [*lines, ("mask", "none: no selector")]
-    size = f"{counts.mask:,} pixels ({_percent(counts.mask, counts.pixels)})"
     return [
         *lines,
-        ("mask", size),
+        ("mask", f"{counts.mask:,} pixels"),
+        ("mask's share of all", _percent(counts.mask, counts.pixels)),
         ("errors in the mask", _percent(counts.mask_errors, counts.mask_known)),
     ]
 
@@ -763,12 +763,15 @@ def layer_legend(view, class_set: ClassSet, layers: Layers) -> list[tuple[str, t
     ]
     if IGNORE in found:
         entries.append(("void", (0, 0, 0), "class"))
+    if "entropy" in over:
+        entries.append(("entropy: blue 0, yellow 1", (255, 234, 70), "entropy"))
     if "error" in over:
         entries.append(("error of the model", ERROR_COLOUR, "error"))
     if "mask" in over and view.mask is not None:
         entries.append(("mask: the classifiers disagree", MASK_COLOUR, "mask"))
-    if "asked" in over and not view.points:
-        entries.append(("asked pixel", ASKED_COLOUR, "asked"))
+    if "asked" in over:
+        dot = ("asked point, in the colour of its answer", (255, 255, 255), "point")
+        entries.append(dot if view.points else ("asked pixel", ASKED_COLOUR, "asked"))
     return entries
 
 
@@ -777,9 +780,9 @@ def explorer_figure(view, class_set: ClassSet, layers: Layers, title: str = "") 
     """What `SelectionExplorer` shows: a `runs.View` with its layers, the counts and the legend."""
     picture = paint_view(view, class_set, layers)
     entries = layer_legend(view, class_set, layers)
-    lines = -(-len(entries) // 6)
+    columns = 5
     height, width = picture.shape[:2]
-    figure = _figure(WIDTH, WIDTH * height / width + 0.95 + 0.26 * lines)
+    figure = _figure(WIDTH, WIDTH * height / width + 1.1 + 0.24 * -(-len(entries) // columns))
     axes = figure.subplots()
     axes.imshow(picture, interpolation="antialiased")
     axes.set_xticks([])
@@ -787,17 +790,18 @@ def explorer_figure(view, class_set: ClassSet, layers: Layers, title: str = "") 
     axes.spines[:].set_visible(False)
     only = "" if layers.only is None else class_set.names[layers.only]
     counts = count_view(view, layers.only)
-    axes.set_title(
-        f"{_plain(title)}\n{counts_sentence(counts, view.points, only)}" if title else
-        counts_sentence(counts, view.points, only),
-    )
+    sentence = counts_sentence(counts, view.points, only)
+    axes.set_title(_plain(f"{title}\n{sentence}" if title else sentence))
     texts = [f"{name}: {value}" for name, value in counts_lines(counts, view.points)]
-    axes.set_xlabel(_wrapped("  ·  ".join(texts).replace(" ", "\u00a0").replace("\u00a0·", " ·"), 125), fontsize=10)
+    half = -(-len(texts) // 2)
+    axes.set_xlabel(
+        "\n".join(" · ".join(part) for part in (texts[:half], texts[half:])), fontsize=10
+    )
     if entries:
         figure.legend(
             handles=[_swatch(colour, kind, name) for name, colour, kind in entries],
             loc="outside lower center",
-            ncols=6,
+            ncols=columns,
             handlelength=1.2,
             columnspacing=1.2,
             fontsize=9,
@@ -805,8 +809,10 @@ def explorer_figure(view, class_set: ClassSet, layers: Layers, title: str = "") 
     return figure
 
 
-def _swatch(colour: tuple, kind: str, name: str) -> Patch:
+def _swatch(colour: tuple, kind: str, name: str) -> Patch | Line2D:
     rgb = tuple(c / 255 for c in colour)
+    if kind == "point":
+        return Line2D([], [], color=rgb, marker="o", ls="", mec="black", mew=1.5, label=name)
     if kind == "error":
         return Patch(facecolor="white", edgecolor=rgb, hatch="//////", label=name)
     return Patch(facecolor=rgb, edgecolor="#555555", linewidth=0.6, label=name)
@@ -817,4 +823,18 @@ def note_figure(text: str) -> Figure:
     """A sentence where there is nothing to draw."""
     figure = _figure(WIDTH, 0.8)
     figure.text(0.02, 0.5, _wrapped(_plain(text), 110), va="center")
+    return figure
+
+
+@_styled
+def png_figure(png: bytes, title: str = "") -> Figure:
+    """A PNG as a figure."""
+    if not png:
+        return note_figure(title or "nothing to show")
+    picture = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+    figure = _figure(WIDTH, WIDTH * picture.shape[0] / picture.shape[1] + 0.35)
+    axes = figure.subplots()
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set_axis_off()
+    axes.set_title(_plain(title))
     return figure

@@ -1,0 +1,375 @@
+"""Interactive views of a run: ipywidgets over the figures of `viz`, each a last line of a cell.
+
+    SelectionExplorer(run)       what a stage saw of an image and asked there, layer by layer
+    PrototypeViewer(run)         PPL's choice of one point a class, step by step
+    DisagreementSlider(d)        the mask over the selector's training steps
+    CompareDashboard(run)        methods, classes and budgets side by side
+    SettingChooser()             which adaptation problem is this?
+
+All pictures are `Picture`s. Every view has `figure()`, the same state without a kernel. A handler
+that fails writes one line into the view's status and leaves the controls usable.
+"""
+
+import html
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+from ipywidgets import HTML, BoundedIntText, Button, Checkbox, Dropdown, HBox, Layout, ToggleButtons
+from matplotlib.figure import Figure
+
+from labor_lib import viz
+from labor_lib.errors import InputError
+from labor_lib.viz import Layers, Window
+
+_STYLE = """
+.labor-picture { margin: 0; max-width: 100%; }
+.labor-picture-frame { display: inline-block; max-width: 100%; line-height: 0; }
+.labor-picture img { max-width: 100%; height: auto; image-rendering: pixelated; }
+.labor-picture img.labor-picture-smooth { image-rendering: auto; }
+.labor-picture-clickable { cursor: zoom-in; }
+.labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
+.labor-picture figcaption { line-height: 1.45; padding: 4px 0; max-width: 900px; }
+"""
+
+
+class Picture(anywidget.AnyWidget):
+    """A PNG that can be clicked.
+
+    png, alt (says what it shows), caption (a line below, read out when it changes). clickable:
+    whether clicks and keys (arrows, +, -, Enter, Escape) become events; label then names the
+    frame and its keys. smooth: for curves, whose pixels are not squares.
+    event: {kind, x, y, count}, kind "click" or a key's: "left", "right", "up", "down", "in", "out",
+    "reset"; x, y: fractions of width and height; count makes equal clicks differ.
+    """
+
+    _esm = Path(__file__).with_name("picture.js").read_text(encoding="utf-8")
+    _css = _STYLE
+    png = traitlets.Bytes(b"").tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+    caption = traitlets.Unicode("").tag(sync=True)
+    label = traitlets.Unicode("").tag(sync=True)
+    clickable = traitlets.Bool(False).tag(sync=True)
+    smooth = traitlets.Bool(False).tag(sync=True)
+    event = traitlets.Dict().tag(sync=True)
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
+
+    def show(self, picture: np.ndarray, alt: str, caption: str = "") -> None:
+        """Draw H x W x 3 uint8."""
+        with self.hold_sync():
+            self.png, self.alt, self.caption = viz.picture_png(picture), alt, caption
+
+    def clear(self) -> None:
+        with self.hold_sync():
+            self.png, self.alt, self.caption = b"", "", ""
+
+    def figure(self) -> Figure:
+        """The picture as a figure."""
+        return viz.png_figure(self.png, self.caption or self.alt)
+
+
+class _View(ipywidgets.VBox):
+    """A view with a status line. Subclasses have `_update`, which draws the controls' state."""
+
+    def __init__(self, css: str):
+        super().__init__()
+        self.add_class("labor-view")
+        self.add_class(css)
+        self.status = HTML()
+        self.error = ""  # what the status says
+        self.parts: list[Picture | HTML] = []  # what is emptied when there is an error
+        self._busy = False
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}: run this cell for the live version; the figure below shows the same"
+
+    def _update(self) -> None:
+        raise NotImplementedError
+
+    def _picture(self) -> Figure:
+        """The figure of the present state."""
+        raise NotImplementedError
+
+    def figure(self) -> Figure:
+        """The static figure that says the same as the view does now."""
+        return viz.note_figure(self.error) if self.error else self._picture()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do it; an error becomes the status. Changes that the action makes start nothing."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            action()
+            self._say("")
+        except Exception as error:  # whatever it is, the reader gets a line, not a traceback
+            named = (
+                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            )
+            self._say(" ".join(named.split()))
+            for part in self.parts:
+                part.clear() if isinstance(part, Picture) else setattr(part, "value", "")
+        finally:
+            self._busy = False
+
+    def _say(self, text: str) -> None:
+        self.error = text
+        words = f"Not shown: {html.escape(text)}" if text else ""
+        self.status.value = f'<p role="alert" style="{_ALERT}">{words}</p>' if text else ""
+
+    def _on(self, *controls, action: Callable[[], None] | None = None) -> None:
+        """Call the action (`_update` if none is given) after a change of any of the controls."""
+        for control in controls:
+            if isinstance(control, Button):
+                control.on_click(lambda _: self._guarded(action or self._update))
+            else:
+                control.observe(lambda _: self._guarded(action or self._update), names="value")
+
+    def _on_event(self, picture: Picture, action: Callable[[dict], None]) -> None:
+        """Call the action with every event of a picture."""
+        picture.observe(lambda change: self._guarded(partial(action, change["new"])), names="event")
+
+
+_ALERT = "line-height:1.4; border-left:4px solid #d55e00; padding:2px 8px; margin:2px 0"
+_ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"
+
+
+def _row(*children, gap: str = "4px 18px") -> HBox:
+    """Side by side, going on in the next line where the page is narrow."""
+    return HBox(children, layout=Layout(flex_flow="row wrap", align_items="center", grid_gap=gap))
+
+
+def _wide(text: str) -> dict:
+    """Keyword arguments of a control whose description is not cut off."""
+    return {"description": text, "style": {"description_width": "initial"}}
+
+
+def _check(text: str, value: bool, tooltip: str = "") -> Checkbox:
+    return Checkbox(
+        value, description=text, indent=False, tooltip=tooltip or text,
+        layout=Layout(width="auto"),
+    )  # fmt: skip
+
+
+def _choose(control, options: Iterable, value) -> None:
+    """Other options for a control; keeps its value, or takes `value` where that is gone."""
+    options = list(options)
+    values = [o[1] if isinstance(o, tuple) else o for o in options]
+    kept = control.value if control.value in values else value
+    if list(control.options) != options:
+        control.options = options
+    control.value = kept
+
+
+def _table(lines: Iterable[tuple[str, str]]) -> str:
+    """Names and values as an HTML table."""
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left; font-weight:normal; padding-right:14px">'
+        f'{html.escape(name)}</th><td style="text-align:right; font-weight:600">'
+        f"{html.escape(value)}</td></tr>"
+        for name, value in lines
+    )
+    return f'<table style="line-height:1.6; border-collapse:collapse">{rows}</table>'
+
+
+def _legend(entries: Iterable[tuple[str, tuple, str]]) -> str:
+    """Colours and their names in HTML; entries as from `viz.layer_legend`."""
+    items = "".join(
+        f'<span style="display:inline-block; margin-right:14px"><span aria-hidden="true" style="'
+        "display:inline-block; width:13px; height:13px; border:1px solid #555; margin-right:5px; "
+        f"border-radius:{'50%' if kind == 'point' else '0'}; vertical-align:-2px; "
+        f'background:{_background(colour, kind)}"></span>'
+        f"{html.escape(name)}</span> "
+        for name, colour, kind in entries
+    )
+    return f'<div style="line-height:1.7">{items}</div>'
+
+
+def _background(colour: tuple, kind: str) -> str:
+    rgb = "rgb({},{},{})".format(*colour)
+    if kind == "error":
+        return f"repeating-linear-gradient(135deg,{rgb} 0 3px,white 3px 6px)"
+    if kind == "entropy":
+        return "linear-gradient(90deg,#00224e,#7d7c78,#fee838)"
+    return rgb
+
+
+# ------------------------------------------------------------------------------------- explorer
+
+
+class _Stages(_View):
+    """A view of one image of one stage: the controls for seed, stage and image."""
+
+    def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
+        super().__init__(css)
+        self.run = run
+        titles = [(viz.short_title(name), name) for name in methods]
+        self.method = Dropdown(
+            options=titles, tooltip="the method that asked", **_wide("method"),
+            layout=Layout(width="290px"),
+        )  # fmt: skip
+        self.seed = Dropdown(
+            options=[seed], tooltip="the seed of the run", **_wide("seed"),
+            layout=Layout(width="100px"),
+        )  # fmt: skip
+        self.stage = ToggleButtons(
+            options=[(str(s), s) for s in range(1, run.stages + 1)],
+            tooltips=[f"stage {s}" for s in range(1, run.stages + 1)],
+            **_wide("stage"),
+        )
+        self.stage.style.button_width = "3em"
+        self.image = BoundedIntText(
+            min=0, max=10**6, value=max(image, 0), tooltip="number of the training image",
+            **_wide("image"), layout=Layout(width="135px"),
+        )  # fmt: skip
+        self.picture = Picture(clickable=True)
+        self.window = Window()
+        self._seen = (None, None)  # what `_look` opened last: key, view
+        self._wish = (method, seed, stage)
+
+    def _begin(self) -> None:
+        """Take the wishes of the constructor, then draw."""
+        self._guarded(self._start)
+        self._on(self.method, self.seed, self.stage, self.image)
+        self._on_event(self.picture, self._moved)
+
+    def _start(self) -> None:
+        method, seed, stage = self._wish
+        if not self.method.options:
+            for control in (self.method, self.seed, self.stage, self.image):
+                control.disabled = True
+            raise InputError("this run has no finished method that asks labels: run ppl or spl")
+        if method is not None and method not in self._methods():
+            raise InputError(f"method '{method}': choose from {', '.join(self._methods())}")
+        if method is not None:
+            self.method.value = method
+        self.seed.options = self._seeds()
+        if seed not in self._seeds():
+            raise InputError(f"seed {seed}: choose from {', '.join(map(str, self._seeds()))}")
+        self.seed.value = seed
+        if stage not in range(1, self.run.stages + 1):
+            raise InputError(f"stage {stage}: choose from 1 to {self.run.stages}")
+        self.stage.value = stage
+        self._update()
+        for other in self._seeds():  # its images and networks, so that a change of seed is quick
+            with suppress(InputError, OSError):  # told when it is chosen
+                self.run.view(self.method.value, other, stage, 0)
+
+    def _methods(self) -> list[str]:
+        return [name for _, name in self.method.options]
+
+    def _seeds(self) -> list[int]:
+        """Those with all stages of the chosen method."""
+        table = self.run.table
+        done = table[(table["method"] == self.method.value) & (table["stage"] == self.run.stages)]
+        return sorted(int(seed) for seed in done["seed"].unique())
+
+    def _look(self):
+        """The view of the controls' method, seed, stage and image."""
+        _choose(self.seed, self._seeds(), self._seeds()[0])
+        self.image.max = len(self.run.domains(self.seed.value).target) - 1
+        key = (self.method.value, self.seed.value, self.stage.value, self.image.value)
+        if self._seen[0] != key:
+            self._seen = (key, self.run.view(*key))
+        return self._seen[1]
+
+    def _where(self) -> str:
+        """What is shown, for titles."""
+        method, seed, stage, image = self._seen[0]
+        text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
+        return self.run.title(text)
+
+    def _moved(self, event: dict) -> None:
+        """A click or key on the picture changes the part that is shown."""
+        x, y = (min(max(float(event.get(name, 0.5)), 0.0), 1.0) for name in ("x", "y"))
+        self.window = self.window.after(event.get("kind", ""), x, y)
+        self._update()
+
+    def _reset(self) -> None:
+        self.window = Window()
+        self._update()
+
+
+class SelectionExplorer(_Stages):
+    """What a stage of a method saw of a training image, and asked there.
+
+    Controls: method, seed, stage, image; base; error, entropy, mask, asked (checkboxes, also in
+    `overlays`); only (a class id, or None for all); reset. picture: click to zoom.
+    """
+
+    def __init__(self, run, seed: int = 0, method=None, stage: int = 1, image: int = 0):
+        methods = list(run.asked_methods)
+        if method is None and "ppl" in methods:
+            method = "ppl"
+        super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
+        self.base = ToggleButtons(
+            options=viz.BASES, **_wide("show"),
+            tooltips=["the photo", "the true classes", "what the model predicted"],
+        )  # fmt: skip
+        self.base.style.button_width = "6.5em"
+        self.overlays = {
+            "error": _check("errors", False, "where the model is wrong"),
+            "entropy": _check("entropy", False, "how undecided the model is"),
+            "mask": _check("mask", True, "where the selector's two classifiers disagree"),
+            "asked": _check("asked", True, "what this stage asked a person"),
+        }
+        names = list(enumerate(run.class_set.names))
+        self.only = Dropdown(
+            options=[("all classes", None), *((name, k) for k, name in names)],
+            **_wide("layers and counts only where the model predicts"),
+            tooltip="limits layers and counts to the pixels predicted as one class",
+            layout=Layout(width="440px"),
+        )
+        self.reset = Button(
+            description="Reset zoom", tooltip="show the whole image", layout=Layout(width="110px")
+        )
+        self.picture.label = f"Image with layers: {_ZOOM_KEYS}"
+        self.counts, self.legend = HTML(), HTML()
+        self.parts = [self.picture, self.counts, self.legend]
+        side = ipywidgets.VBox([self.counts, self.legend], layout=Layout(flex="1 1 250px"))
+        self.picture.layout = Layout(flex="3 1 520px", min_width="0")
+        self.children = [
+            _row(self.method, self.seed, self.stage, self.image),
+            _row(self.base, *self.overlays.values()),
+            _row(self.only, self.reset),
+            self.status,
+            HBox(
+                [self.picture, side],
+                layout=Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="4px 18px"),
+            ),
+        ]
+        self._begin()
+        self._on(self.base, self.only, *self.overlays.values())
+        self._on(self.reset, action=self._reset)
+
+    def layers(self) -> Layers:
+        """What the controls say."""
+        over = tuple(n for n, c in self.overlays.items() if c.value and not c.disabled)
+        return Layers(self.base.value, over, self.only.value, self.window)
+
+    def _update(self) -> None:
+        view = self._look()
+        mask = self.overlays["mask"]
+        mask.disabled = view.mask is None
+        mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
+        layers, classes = self.layers(), self.run.class_set
+        only = "" if layers.only is None else classes.names[layers.only]
+        counts = viz.count_view(view, layers.only)
+        sentence = viz.counts_sentence(counts, view.points, only)
+        what = " + ".join([layers.base, *layers.overlays])
+        zoom = f", zoom {layers.window.zoom}×" if layers.window.zoom > 1 else ""
+        alt = f"{what} of {self._where()} ({view.name}){zoom}"
+        self.picture.show(viz.paint_view(view, classes, layers), alt, sentence)
+        self.counts.value = _table(viz.counts_lines(counts, view.points))
+        self.legend.value = _legend(viz.layer_legend(view, classes, layers))
+
+    def _picture(self) -> Figure:
+        return viz.explorer_figure(self._seen[1], self.run.class_set, self.layers(), self._where())
