@@ -3,7 +3,8 @@ PYTHON ?= python3
 PY = .venv/bin/python
 READY = .venv/.ready
 
-.PHONY: run table camvid report test test-unit lint bench clean
+.PHONY: run table camvid lab dashboard notebooks test test-unit test-notebooks test-browser lint bench \
+	clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets
@@ -15,10 +16,25 @@ table: $(READY)  ## every method, five seeds; goes on where it was stopped
 camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid images
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
 
-test: test-unit
+lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
+	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+
+dashboard: $(READY)  ## the comparison as a page without code, on this machine only
+	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866
+
+notebooks: run  ## run all notebooks with the finished run, keep their outputs and minutes
+	$(PY) -m tools.notebooks
+
+test: test-unit test-notebooks test-browser
 
 test-unit: $(READY) lint
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q tests --ignore=tests/browser
+
+test-notebooks: $(READY)  ## every notebook and solution, at the small preset
+	LABOR_RUN=small $(PY) -m pytest -q --nbmake --nbmake-timeout=360 notebooks
+
+test-browser: $(READY)  ## JupyterLab and the dashboard, driven in Chromium
+	LABOR_RUN=small $(PY) -m pytest -q tests/browser
 
 lint: $(READY)
 	$(PY) -m ruff check .

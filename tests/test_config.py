@@ -43,7 +43,9 @@ def test_names_what_exists(name):
 
 
 def test_unknown_preset():
-    with pytest.raises(InputError, match=r"'gta'.*streets, smoke, small, camvid, gta5, synthia") as caught:
+    with pytest.raises(
+        InputError, match=r"'gta'.*streets, smoke, small, camvid, gta5, synthia"
+    ) as caught:
         preset("gta")
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,92 @@
+"""Questions to maps and features, against counts by hand and closed forms."""
+
+import numpy as np
+import pytest
+import torch
+
+from labor_lib.analysis import (
+    border_distance,
+    class_features,
+    class_shares,
+    piece_sizes,
+    pooled_features,
+    precision_recall,
+    proxy_a_distance,
+    pseudo_label_quality,
+)
+from labor_lib.nets.deeplab import SmallDeepLab
+
+
+def test_class_shares_leave_void_out():
+    labels = [np.array([[0, 1], [255, 1]], np.uint8), np.array([[1, 255]], np.uint8)]
+    np.testing.assert_allclose(class_shares(labels, 3), [0.25, 0.75, 0])
+
+
+def test_border_distance_counts_from_one():
+    truth = np.zeros((5, 6), np.uint8)
+    truth[:, 3:] = 1
+    np.testing.assert_allclose(border_distance(truth), np.tile([3, 2, 1, 1, 2, 3], (5, 1)))
+    truth = np.zeros((5, 5), np.uint8)
+    truth[4] = 2
+    np.testing.assert_allclose(border_distance(truth)[:, 0], [4, 3, 2, 1, 1])
+    assert np.isinf(border_distance(np.zeros((2, 2), np.uint8))).all()
+
+
+def test_piece_sizes_touch_at_corners():
+    asked = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]], bool)
+    np.testing.assert_array_equal(piece_sizes(asked), [1, 2, 2])
+    assert piece_sizes(np.zeros((3, 3), bool)).size == 0
+
+
+def test_precision_and_recall_by_hand():
+    mask = np.array([1, 1, 1, 0, 0, 1], bool)
+    errors = np.array([1, 0, 0, 1, 1, 1], bool)
+    known = np.array([1, 1, 1, 1, 1, 0], bool)
+    assert precision_recall(mask, errors, known) == pytest.approx((1 / 3, 1 / 3))
+    nothing = np.zeros(6, bool)
+    precision, recall = precision_recall(nothing, errors, known)
+    assert np.isnan(precision)
+    assert recall == 0
+    assert np.isnan(precision_recall(mask, nothing, known)[1])
+
+
+def test_pseudo_label_quality_by_hand():
+    truth = np.array([[0, 0, 1, 1], [1, 1, 255, 0]], np.uint8)
+    pseudo = np.array([[0, 1, 255, 1], [0, 255, 1, 0]], np.uint8)
+    table = pseudo_label_quality([pseudo], [truth], ("road", "car", "bus"))
+    assert list(table["pixels"]) == [3, 4, 0]
+    np.testing.assert_allclose(table["coverage"], [1, 0.5, np.nan])
+    np.testing.assert_allclose(table["error"], [1 / 3, 1 / 2, np.nan])
+
+
+def test_class_features_average_the_cells_of_a_class():
+    features = torch.arange(8.0).view(2, 2, 2)  # F x h x w
+    label = np.zeros((8, 8), np.uint8)
+    label[:4, :4] = 3  # the first cell
+    label[4:, 4:] = 255  # the last one
+    found = class_features(features, label)
+    assert set(found) == {0, 3}
+    np.testing.assert_allclose(found[3], [0, 4])
+    np.testing.assert_allclose(found[0], [1.5, 5.5])
+
+
+def test_pooled_features_are_mean_and_spread():
+    net = SmallDeepLab(4).eval()
+    images = [torch.randn(1, 3, 32, 48) for _ in range(3)]
+    rows = pooled_features(net, images)
+    with torch.no_grad():
+        features = net.backbone(images[1])[0].flatten(1).numpy()
+    expected = np.concatenate([features.mean(axis=1), features.std(axis=1, ddof=1)])
+    assert rows.shape == (3, len(expected))
+    np.testing.assert_allclose(rows[1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_proxy_a_distance_ends():
+    generator = np.random.default_rng(0)
+    same = generator.normal(size=(400, 5))
+    other = generator.normal(size=(400, 5))
+    assert proxy_a_distance(same, other) < 0.25
+    assert proxy_a_distance(same, other + 20) == pytest.approx(2)
+    half = proxy_a_distance(same, other + np.eye(5)[0])
+    # one Gaussian moved by 1: the best threshold errs with Phi(-1/2) = 0.3085
+    assert half == pytest.approx(2 * (1 - 2 * 0.3085), abs=0.15)

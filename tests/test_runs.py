@@ -1,0 +1,210 @@
+"""Opening runs: what a view holds is what the run saw; the small preset where a run is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from labor_lib import runs
+from labor_lib.config import SMOKE
+from labor_lib.data.segmentation import joint_transform
+from labor_lib.errors import InputError
+from labor_lib.experiment import Experiment, Roots
+from labor_lib.methods.registry import resolve
+from labor_lib.nets.deeplab import upsample
+from labor_lib.runs import Run, View, open_run
+from labor_lib.runtime import Progress, load_weights, make_fabric
+from labor_lib.train import estimate_statistics
+
+TWO_STAGES = replace(SMOKE, budget=replace(SMOKE.budget, stages=2))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project's folder with a finished run in runs/streets."""
+    folder = tmp_path_factory.mktemp("project")
+    roots, progress = Roots(folder / "data"), Progress()
+    experiment = Experiment(TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress)
+    experiment.run(resolve(["source_only", "random_pixels", "ppl"]), [0])
+    progress.close()
+    return folder
+
+
+@pytest.fixture
+def run(project):
+    return Run(project / "runs" / "streets")
+
+
+@pytest.fixture
+def home(project, monkeypatch):
+    """`open_run` looks into the project's folder; its small preset is the smoke preset."""
+    monkeypatch.setattr(runs, "PROJECT", project)
+    monkeypatch.setattr(runs, "preset", lambda name: replace(TWO_STAGES, preset=name))
+    monkeypatch.delenv("LABOR_RUN", raising=False)
+    return project
+
+
+def test_what_is_in_a_run(run):
+    assert run.seeds == [0]
+    assert run.methods == ["source_only", "ppl", "random_pixels"]
+    assert run.asked_methods == ["ppl", "random_pixels"]
+    assert run.stages == 2
+    assert run.config == TWO_STAGES
+    assert not run.small
+    assert run.title("Masks") == "Masks"
+    assert str(run.folder.parent) not in repr(run)
+
+
+def test_a_method_without_its_last_stage_is_not_finished(run):
+    table = run.table
+    run.table = table[(table["method"] != "ppl") | (table["stage"] == 1)]
+    assert run.methods == ["source_only", "random_pixels"]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_view_is_what_the_stage_saw(run, stage):
+    """The network is rebuilt here from the stored files, step by step."""
+    view = run.view("ppl", 0, stage, 3)
+    place = run.folder / "seed0"
+    net = runs.deeplab.build("small", 14)
+    domains = run.domains(0)
+    if stage == 1:
+        load_weights(net, place / "adversarial" / "segmenter.safetensors")
+        estimate_statistics(run.fabric, net, domains.target, run.config)
+    else:
+        load_weights(net, place / "ppl" / "stage1" / "segmenter.safetensors")
+    net.eval()
+    transform = joint_transform(False, run.config.data.mean, run.config.data.std)
+    image = transform(domains.target.image(3), None)[0][None]
+    with torch.no_grad(), run.fabric.autocast():
+        logits = net(image)[0]
+    probs = upsample(logits, domains.target.size).softmax(dim=1)[0].numpy()
+    np.testing.assert_allclose(view.probs, probs, atol=1e-5)
+    np.testing.assert_array_equal(view.prediction, probs.argmax(axis=0))
+    selection = run.selection("ppl", 0, stage)
+    np.testing.assert_array_equal(view.positions, selection.positions[3])
+    # the oracle's answers are the truth that the view shows
+    np.testing.assert_array_equal(view.answers, view.truth.reshape(-1)[view.positions])
+    np.testing.assert_array_equal(view.image, domains.target.image(3).permute(1, 2, 0).numpy())
+    assert view.points
+
+
+def test_the_asker_is_kept_beside_the_phases_and_leaves_them_alone(run):
+    folder = run.folder / "seed0"
+    before = (folder / "adversarial" / "segmenter.safetensors").read_bytes()
+    first = run.asker("ppl", 0, 1).state_dict()
+    kept = folder / "adversarial_on_target.safetensors"
+    assert kept.exists()
+    assert (folder / "adversarial" / "segmenter.safetensors").read_bytes() == before
+    again = Run(run.folder).asker("ppl", 0, 1).state_dict()
+    torch.testing.assert_close(again, first)
+    raw = run.warmed_up("adversarial").state_dict()
+    assert any(not torch.equal(raw[key], first[key]) for key in first if "running" in key)
+
+
+def test_pair_disagrees_where_the_stored_mask_says(run):
+    for index in range(len(run.domains(0).target)):
+        first, second = run.pair("ppl", 0, 1, index)
+        np.testing.assert_allclose(first.sum(axis=0), 1, atol=1e-5)
+        disagree = first.argmax(axis=0) != second.argmax(axis=0)
+        np.testing.assert_array_equal(disagree, run.masks("ppl", 0, 1)[index])
+
+
+def test_asked_before_joins_the_earlier_stages(run):
+    assert sum(map(len, run.asked_before("ppl", 0, 1).positions)) == 0
+    known = run.asked_before("ppl", 0, 2)
+    np.testing.assert_array_equal(known.positions[0], run.selection("ppl", 0, 1).positions[0])
+
+
+def test_predictions_are_those_that_were_scored(run):
+    """IoU of the stored predictions, by hand, is the table's."""
+    folder = run.domains(0).evaluation
+    predicted = run.predictions("random_pixels", 0, list(range(len(folder))))
+    truth = np.stack([folder.label(i).numpy() for i in range(len(folder))])
+    predicted, known = np.stack(predicted), truth != 255
+    scores = []
+    for k in np.unique(truth[known]):
+        both = ((predicted == k) & (truth == k)).sum()
+        scores.append(both / (((predicted == k) & known) | (truth == k)).sum())
+    table = run.table
+    told = table[(table["method"] == "random_pixels") & (table["stage"] == 2)]["miou"].item()
+    assert 100 * np.mean(scores) == pytest.approx(told, abs=0.5)  # float32 beside autocast
+
+
+def test_a_method_without_selector_has_no_mask_and_no_pair(run):
+    view = run.view("random_pixels", 0, 1, 0)
+    assert view.mask is None
+    assert not view.points
+    with pytest.raises(InputError, match="'random_pixels' has no pixel selector"):
+        run.pair("random_pixels", 0, 1, 0)
+
+
+def test_errors_and_entropy_by_hand():
+    probs = np.zeros((4, 1, 3), np.float32)
+    probs[:, 0, 0] = 0.25
+    probs[1, 0, 1] = 1
+    probs[:, 0, 2] = [0, 0, 0.5, 0.5]
+    truth = np.array([[255, 0, 2]], np.uint8)
+    empty = np.empty(0, np.int64)
+    view = View("x", np.zeros((1, 3, 3), np.uint8), truth, probs, None, empty, empty, True)
+    np.testing.assert_array_equal(view.prediction, [[0, 1, 2]])
+    np.testing.assert_array_equal(view.errors, [[False, True, False]])
+    np.testing.assert_allclose(view.entropy, [[1, 0, 0.5]], atol=1e-6)
+
+
+def test_truths_are_of_the_training_images(run):
+    truths = run.truths(0)
+    assert truths.names == run.domains(0).target.names
+    assert truths.split == "train"
+
+
+def test_traces(run):
+    assert isinstance(run.trace("ppl"), pd.DataFrame)
+    assert {"loss5", "loss6", "mask_share"} <= set(run.trace("ppl", selector=True))
+
+
+def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    before = run.domains(0).target.image(0)
+    run.record["data_root"] = str(tmp_path / "gone")
+    elsewhere = Run(run.folder)
+    elsewhere.record = run.record
+    drawn = elsewhere.domains(0).target
+    assert tmp_path in drawn.root.parents
+    assert torch.equal(drawn.image(0), before)
+
+
+def test_open_run_takes_the_finished_streets(home, capsys):
+    run = open_run("ppl", "source_only")
+    assert run.folder == home / "runs" / "streets"
+    assert capsys.readouterr().out == "Opened the run 'streets': 3 methods, seed 0.\n"
+
+
+def test_open_run_trains_small_what_the_streets_lack(home, capsys):
+    run = open_run("adabn")
+    assert run.folder == home / "runs" / "small"
+    assert run.small
+    assert run.title("Masks") == "Masks (small preset)"
+    assert run.methods == ["source_only", "adabn"]
+    said = capsys.readouterr().out
+    assert "Training adabn at the small preset (runs/streets lacks them" in said
+    assert "Trained and opened the run 'small'" in said
+    open_run("adabn")
+    assert "Trained" not in capsys.readouterr().out
+
+
+def test_labor_run_decides(home, monkeypatch, capsys):
+    monkeypatch.setenv("LABOR_RUN", "small")
+    assert open_run("source_only").small
+    monkeypatch.setenv("LABOR_RUN", str(home / "runs" / "streets"))
+    assert not open_run("source_only").small
+    monkeypatch.setenv("LABOR_RUN", str(home / "nothing"))
+    with pytest.raises(InputError, match=r"nothing.*no such file"):
+        open_run("source_only")
+
+
+def test_unknown_method(home):
+    with pytest.raises(InputError, match="unknown method 'pp'"):
+        open_run("pp")
