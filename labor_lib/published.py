@@ -1,0 +1,56 @@
+"""What papers report: a small table of published figures, each with where it was read.
+
+It is no benchmark of ours: other data, networks and budgets. Beside our results only the pattern
+compares.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from labor_lib.errors import InputError
+from labor_lib.methods.registry import METHODS
+
+FILE = Path(__file__).with_name("published.csv")
+COLUMNS = (
+    *("paper", "setting", "classes", "method", "network", "budget", "miou"),
+    *("checked", "ours", "source"),
+)
+
+
+def published(path: Path = FILE) -> pd.DataFrame:
+    """Published mIoU in percent: one row per figure.
+
+    paper, setting (source -> target), classes (how many are averaged), method as the paper calls
+    it, network, budget (what was labelled of the target, in words), miou.
+    checked: False where the figure was noted from memory and could not be read again.
+    ours: the method of the registry that does the same, or "".
+    source: where the figure stands, and "as quoted in" where that is not the paper itself.
+    Raises InputError where the file is missing or damaged.
+    """
+    path = Path(path)
+    mend = "restore it from the repository"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {mend}") from None
+    except ValueError as error:  # empty, ragged or not text
+        raise InputError(f"{path}: not a table ({error}); {mend}") from None
+    if tuple(table.columns) != COLUMNS or table.empty:
+        raise InputError(f"{path}: its columns have to be {', '.join(COLUMNS)}; {mend}")
+    table["classes"] = pd.to_numeric(table["classes"], errors="coerce")
+    table["miou"] = pd.to_numeric(table["miou"], errors="coerce")
+    sound = {
+        "classes": table["classes"].isin((13, 16, 19)),
+        "miou": table["miou"].between(0, 100),
+        "checked": table["checked"].isin(("yes", "no")),
+        "ours": table["ours"].isin(("", *METHODS)),
+        "source": table["source"].str.strip() != "",
+    }
+    for column, right in sound.items():
+        if not right.all():
+            line = int(right.idxmin()) + 2  # the header is the first
+            raise InputError(f"{path}: line {line}: no valid '{column}'; {mend}")
+    table["classes"] = table["classes"].astype(int)
+    table["checked"] = table["checked"] == "yes"
+    return table
