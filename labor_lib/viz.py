@@ -137,6 +137,11 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
+def use_look() -> None:
+    """For figures that a notebook draws itself: the fonts and frames of those made here."""
+    matplotlib.rcParams.update(_LOOK)
+
+
 def _in_order(methods) -> list[str]:
     """Unique names, in the registry's order, unknown ones last."""
     order = list(METHODS)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from labor_lib import viz
 from labor_lib.labels import IGNORE, STREETS14, colourise
@@ -78,6 +79,14 @@ def test_figures_leave_no_state_behind(table):
     before = dict(matplotlib.rcParams)
     viz.budget_curve(table)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_notebooks_can_draw_in_the_same_look():
+    with matplotlib.rc_context():
+        viz.use_look()
+        title = Figure().subplots().set_title("one", loc="left")
+        assert title.get_fontweight() == "bold"
+        assert not matplotlib.rcParams["legend.frameon"]
 
 
 def test_png():
