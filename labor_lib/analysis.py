@@ -3,7 +3,7 @@
 A pixel whose truth is 255 (void) counts nowhere.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from labor_lib.config import Config
+from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import IGNORE
+from labor_lib.selection.record import Selection
+from labor_lib.train import image_batches, predict
 
 _TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
@@ -88,6 +92,37 @@ def pseudo_label_quality(
             },
             index=list(names),
         )
+
+
+def asked_pixels(selection: Selection, **maps: Sequence[np.ndarray]) -> pd.DataFrame:
+    """A row per asked pixel: image, position, answer, and what every map says there.
+
+    maps: by column name, each an H x W map per image of the selection.
+    """
+    positions = selection.positions
+    rows = {
+        "image": np.repeat(np.arange(len(positions)), [len(part) for part in positions]),
+        "position": np.concatenate(positions),
+        "answer": np.concatenate(selection.answers),
+    }
+    for name, stack in maps.items():
+        rows[name] = np.concatenate(
+            [values.ravel()[part] for values, part in zip(stack, positions, strict=True)]
+        )
+    return pd.DataFrame(rows)
+
+
+def predicted_labels(
+    fabric, net: nn.Module, folder: SegmentationFolder, config: Config
+) -> np.ndarray:
+    """A segmenter's class ids for every image of a folder: N x H x W, uint8."""
+    net.eval()
+    return np.concatenate(
+        [
+            predict(fabric, net, images, folder.size).argmax(dim=1).byte().cpu().numpy()
+            for _, images in image_batches(folder, config, fabric.device)
+        ]
+    )
 
 
 @torch.no_grad()

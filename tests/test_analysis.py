@@ -5,16 +5,20 @@ import pytest
 import torch
 
 from labor_lib.analysis import (
+    asked_pixels,
     border_distance,
     class_features,
     class_shares,
     piece_sizes,
     pooled_features,
     precision_recall,
+    predicted_labels,
     proxy_a_distance,
     pseudo_label_quality,
 )
 from labor_lib.nets.deeplab import SmallDeepLab
+from labor_lib.selection.record import Selection
+from labor_lib.train import predict
 
 
 def test_class_shares_leave_void_out():
@@ -90,3 +94,32 @@ def test_proxy_a_distance_ends():
     half = proxy_a_distance(same, other + np.eye(5)[0])
     # one Gaussian moved by 1: the best threshold errs with Phi(-1/2) = 0.3085
     assert half == pytest.approx(2 * (1 - 2 * 0.3085), abs=0.15)
+
+
+def test_asked_pixels_reads_every_map_where_asked():
+    selection = Selection(
+        (2, 3),
+        [np.array([5, 1]), np.array([], int), np.array([0])],
+        [np.array(part, np.uint8) for part in ([7, 255], [], [2])],
+    )
+    truth = np.arange(18, dtype=np.uint8).reshape(3, 2, 3)
+    table = asked_pixels(
+        selection, truth=truth, distance=[np.full((2, 3), i / 2) for i in range(3)]
+    )
+    assert list(table["image"]) == [0, 0, 2]
+    assert list(table["position"]) == [5, 1, 0]
+    assert list(table["answer"]) == [7, 255, 2]
+    assert list(table["truth"]) == [5, 1, 12]
+    assert list(table["distance"]) == [0, 0, 1]
+
+
+def test_predicted_labels_are_those_of_every_image_in_order(fabric, tiny, make_folder):
+    folder = make_folder(count=7)  # more than a batch
+    torch.manual_seed(0)
+    net = SmallDeepLab(14).train()
+    found = predicted_labels(fabric, net, folder, tiny)
+    assert found.shape == (7, *folder.size)
+    assert found.dtype == np.uint8
+    image = (folder.image(6).float() / 255 - 0.45) / 0.25
+    expected = predict(fabric, net.eval(), image[None], folder.size)[0].argmax(dim=0)
+    np.testing.assert_array_equal(found[6], expected)
