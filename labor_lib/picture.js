@@ -26,7 +26,7 @@ function render({ model, el }) {
   const caption = document.createElement("figcaption");
   caption.setAttribute("aria-live", "polite");
   frame.append(image);
-  figure.append(frame, caption);
+  figure.append(caption, frame); // the message first
   el.append(figure);
 
   let address = "";

@@ -538,6 +538,7 @@ def paint(
     errors: np.ndarray | None = None,
     asked: np.ndarray | None = None,
     points: Sequence[tuple[int, Sequence[int]]] = (),
+    rings: Sequence[int] = (),
     window: Window | None = None,
     width: int = PICTURE_WIDTH,
 ) -> np.ndarray:
@@ -546,7 +547,8 @@ def paint(
     base: H x W x 3 uint8. dim: grey and darker, so that layers stand out. inside: H x W booleans;
     what is not inside fades and shows no layer but points. field: H x W in [0, 1], NaN = nothing,
     in the colours of cividis. mask (blue), errors (magenta stripes), asked (yellow): H x W
-    booleans. points: (flat position, RGB), drawn as ringed dots. window: the part to show.
+    booleans. points: (flat position, RGB), drawn as ringed dots. rings: flat positions, drawn as
+    rings that leave the pixel free. window: the part to show.
     """
     rows, columns = base.shape[:2]
     box = (window or Window()).box(rows, columns)
@@ -572,7 +574,7 @@ def paint(
     if asked is not None:
         there = _enlarged((allowed & asked).astype(np.uint8), box, (width, height)) > 0
         picture[there] = ASKED_COLOUR
-    return _with_dots(picture, points, columns, box)
+    return _with_markers(picture, points, rings, columns, box)
 
 
 def _enlarged(array: np.ndarray, box, size: tuple[int, int]) -> np.ndarray:
@@ -580,17 +582,26 @@ def _enlarged(array: np.ndarray, box, size: tuple[int, int]) -> np.ndarray:
     return np.array(Image.fromarray(array).resize(size, Image.Resampling.NEAREST, box=box))
 
 
-def _with_dots(picture: np.ndarray, points, columns: int, box) -> np.ndarray:
-    """Dots in their colours with a dark and a white ring, at flat positions of the image."""
+def _with_markers(picture: np.ndarray, points, rings, columns: int, box) -> np.ndarray:
+    """Dots and rings, dark and white so that they show on any ground, at flat positions."""
     left, top, right, _ = box
     scale = picture.shape[1] / (right - left)
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    for position, colour in points:
+
+    def circle(position: int, radius: float, **look) -> None:
         row, column = divmod(int(position), columns)
         x, y = (column + 0.5 - left) * scale, (row + 0.5 - top) * scale
-        for radius, ink in ((9, (255, 255, 255)), (7, (0, 0, 0)), (5.5, tuple(map(int, colour)))):
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), **look)
+
+    for position, colour in points:
+        circle(position, 9, fill=(255, 255, 255))
+        circle(position, 7, fill=(0, 0, 0))
+        circle(position, 5.5, fill=tuple(int(c) for c in colour))
+    for position in rings:
+        radius = max(12, 0.9 * scale)
+        circle(position, radius + 2, outline=(0, 0, 0), width=7)
+        circle(position, radius, outline=(255, 255, 255), width=3)
     return np.array(image)
 
 
@@ -842,4 +853,140 @@ def png_figure(png: bytes, title: str = "") -> Figure:
     axes.imshow(picture, interpolation="antialiased")
     axes.set_axis_off()
     axes.set_title(_plain(title))
+    return figure
+
+
+# ------------------------------------------------------------------------------ PPL's prototypes
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """PPL's choice for one predicted class k of one image (`widgets.prototypes_of`).
+
+    members: D(k), flat positions of its n uncertain pixels. mean: mu(k), C probabilities.
+    similarity: n cosines of the members to it. point: the flat position of the highest.
+    """
+
+    class_id: int
+    members: np.ndarray
+    mean: np.ndarray
+    similarity: np.ndarray
+    point: int
+
+
+def paint_members(view, prototype: Prototype, window: Window | None = None) -> np.ndarray:
+    """D(k) in blue on the photo, its chosen point ringed."""
+    mask = np.zeros(view.truth.size, bool)
+    mask[prototype.members] = True
+    mask = mask.reshape(view.truth.shape)
+    return paint(view.image, dim=True, mask=mask, rings=[prototype.point], window=window)
+
+
+def paint_similarity(view, prototype: Prototype, window: Window | None = None) -> np.ndarray:
+    """Every pixel of D(k) by its cosine to mu(k): blue the lowest tenth, yellow the highest."""
+    low, high = _similarity_range(prototype)
+    field = np.full(view.truth.size, np.nan)
+    field[prototype.members] = ((prototype.similarity - low) / max(high - low, 1e-9)).clip(0, 1)
+    field = field.reshape(view.truth.shape)
+    dark = (0.35 * view.image).astype(np.uint8)
+    return paint(dark, dim=True, field=field, rings=[prototype.point], window=window)
+
+
+def paint_crop(view, prototype: Prototype, width: int = PICTURE_WIDTH // 2) -> np.ndarray:
+    """A quarter of the photo's width and height round the chosen point."""
+    height, columns = view.truth.shape
+    row, column = divmod(prototype.point, columns)
+    window = Window().around((column + 0.5) / columns, (row + 0.5) / height, 4)
+    return paint(view.image, rings=[prototype.point], window=window, width=width)
+
+
+def similarity_sentence(prototype: Prototype) -> str:
+    """The range of `paint_similarity`."""
+    low, high = _similarity_range(prototype)
+    return f"Cosine to \u03bc(k): blue {low:.2f} or less, yellow {high:.2f}; ring: the highest."
+
+
+def _similarity_range(prototype: Prototype) -> tuple[float, float]:
+    """Most members are near the prototype: a tenth of them shares the lowest colour."""
+    return float(np.quantile(prototype.similarity, 0.1)), float(prototype.similarity.max())
+
+
+def answer_sentence(view, prototype: Prototype, class_set: ClassSet) -> str:
+    """Predicted and true class of the chosen point."""
+    predicted = class_set.names[prototype.class_id]
+    return (
+        f"The chosen point: predicted {predicted}, truly {_true_name(view, prototype, class_set)}."
+    )
+
+
+def _true_name(view, prototype: Prototype, class_set: ClassSet) -> str:
+    truth = int(view.truth.flat[prototype.point])
+    return "void" if truth == IGNORE else class_set.names[truth]
+
+
+def marked_names(view, prototype: Prototype, class_set: ClassSet) -> list[str]:
+    """Class names that say which is predicted and which is true at the chosen point."""
+    truth, k = int(view.truth.flat[prototype.point]), prototype.class_id
+    notes = {truth: " (true)", k: " (k, true)" if truth == k else " (k)"}
+    return [name + notes.get(i, "") for i, name in enumerate(class_set.names)]
+
+
+def prototype_sentence(view, prototype: Prototype, class_set: ClassSet) -> str:
+    """What was asked for a class, and what the answer says about the prediction."""
+    name = class_set.names[prototype.class_id]
+    true = _true_name(view, prototype, class_set)
+    ending = (
+        "as predicted" if true == name
+        else "which teaches nothing" if true == "void"
+        else "which corrects the prediction"
+    )  # fmt: skip
+    many = f"{len(prototype.members):,} uncertain pixel" + "s" * (len(prototype.members) != 1)
+    if prototype.point not in view.positions:
+        return (
+            f"For {many} predicted {name} nothing is asked: the stage's points went to larger "
+            f"classes. The ringed one is {true}."
+        )
+    return f"One point asked for {many} predicted {name}: it is {true}, {ending}."
+
+
+@_styled
+def prototype_figure(
+    view,
+    prototype: Prototype,
+    class_set: ClassSet,
+    title: str = "",
+    window: Window | None = None,
+) -> Figure:
+    """What `PrototypeViewer` shows: D(k), mu(k), the similarity and the chosen point."""
+    height, width = view.truth.shape
+    figure = _figure(WIDTH, WIDTH * height / width + 1.5)
+    axes = figure.subplots(2, 2)
+    pictures = {
+        "D(k): uncertain, predicted k": paint_members(view, prototype, window),
+        "cosine to \u03bc(k)": paint_similarity(view, prototype, window),
+        answer_sentence(view, prototype, class_set): paint_crop(view, prototype),
+    }
+    places = (axes[0, 0], axes[0, 1], axes[1, 1])
+    for place, (name, picture) in zip(places, pictures.items(), strict=True):
+        place.imshow(picture, interpolation="antialiased")
+        place.set_title(name, fontsize=11)
+        place.set_xticks([])
+        place.set_yticks([])
+        place.spines[:].set_visible(False)
+    axes[0, 1].set_xlabel(similarity_sentence(prototype), fontsize=9)
+    bars = axes[1, 0]
+    rows = range(len(class_set))
+    bars.barh(rows, prototype.mean, color=class_set.palette / 255, edgecolor="#555555", lw=0.5)
+    bars.set_yticks(rows, marked_names(view, prototype, class_set), fontsize=9)
+    bars.invert_yaxis()
+    bars.set_xlim(0, 1)
+    bars.set_title("\u03bc(k): mean probability", fontsize=11)
+    sentence = prototype_sentence(view, prototype, class_set)
+    figure.suptitle(
+        _plain(f"{title}\n{sentence}" if title else sentence),
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        fontweight="bold",
+    )
     return figure

@@ -17,15 +17,29 @@ from functools import partial
 from pathlib import Path
 
 import anywidget
-import ipywidgets
 import numpy as np
+import torch
 import traitlets
-from ipywidgets import HTML, BoundedIntText, Button, Checkbox, Dropdown, HBox, Layout, ToggleButtons
+from ipywidgets import (
+    HTML,
+    BoundedIntText,
+    Button,
+    Checkbox,
+    Dropdown,
+    HBox,
+    Layout,
+    ToggleButtons,
+    VBox,
+)  # fmt: skip
 from matplotlib.figure import Figure
+from torch.nn import functional as F
 
 from labor_lib import viz
 from labor_lib.errors import InputError
-from labor_lib.viz import Layers, Window
+from labor_lib.methods.labor import inconsistency_mask
+from labor_lib.methods.registry import METHODS
+from labor_lib.selection.rules import representative_points
+from labor_lib.viz import Layers, Prototype, Window
 
 _STYLE = """
 .labor-picture { margin: 0; max-width: 100%; }
@@ -34,14 +48,15 @@ _STYLE = """
 .labor-picture img.labor-picture-smooth { image-rendering: auto; }
 .labor-picture-clickable { cursor: zoom-in; }
 .labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
-.labor-picture figcaption { line-height: 1.45; padding: 4px 0; max-width: 900px; }
+.labor-picture figcaption { line-height: 1.4; padding: 2px 0 6px; max-width: 900px; }
+.labor-picture figcaption { font-weight: 600; }
 """
 
 
 class Picture(anywidget.AnyWidget):
     """A PNG that can be clicked.
 
-    png, alt (says what it shows), caption (a line below, read out when it changes). clickable:
+    png, alt (says what it shows), caption (a line above, read out when it changes). clickable:
     whether clicks and keys (arrows, +, -, Enter, Escape) become events; label then names the
     frame and its keys. smooth: for curves, whose pixels are not squares.
     event: {kind, x, y, count}, kind "click" or a key's: "left", "right", "up", "down", "in", "out",
@@ -75,7 +90,7 @@ class Picture(anywidget.AnyWidget):
         return viz.png_figure(self.png, self.caption or self.alt)
 
 
-class _View(ipywidgets.VBox):
+class _View(VBox):
     """A view with a status line. Subclasses have `_update`, which draws the controls' state."""
 
     def __init__(self, css: str):
@@ -138,13 +153,20 @@ class _View(ipywidgets.VBox):
         picture.observe(lambda change: self._guarded(partial(action, change["new"])), names="event")
 
 
+ALL = "all"  # a dropdown shows nothing where its value is None
 _ALERT = "line-height:1.4; border-left:4px solid #d55e00; padding:2px 8px; margin:2px 0"
 _ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"
 
 
-def _row(*children, gap: str = "4px 18px") -> HBox:
+def _row(*children, align: str = "center") -> HBox:
     """Side by side, going on in the next line where the page is narrow."""
-    return HBox(children, layout=Layout(flex_flow="row wrap", align_items="center", grid_gap=gap))
+    layout = Layout(flex_flow="row wrap", align_items=align, grid_gap="4px 18px")
+    return HBox(children, layout=layout)
+
+
+def _column(*children, flex: str) -> VBox:
+    """One below the other, in a row with others."""
+    return VBox(children, layout=Layout(flex=flex, grid_gap="8px", min_width="0"))
 
 
 def _wide(text: str) -> dict:
@@ -157,6 +179,14 @@ def _check(text: str, value: bool, tooltip: str = "") -> Checkbox:
         value, description=text, indent=False, tooltip=tooltip or text,
         layout=Layout(width="auto"),
     )  # fmt: skip
+
+
+def _buttons(text: str, options: Iterable, tooltips: list[str], width: str) -> ToggleButtons:
+    """One of a few, beside its description."""
+    layout = Layout(width="auto", display="flex", flex_flow="row", align_items="center")
+    control = ToggleButtons(options=list(options), tooltips=tooltips, layout=layout, **_wide(text))
+    control.style.button_width = width
+    return control
 
 
 def _choose(control, options: Iterable, value) -> None:
@@ -220,12 +250,10 @@ class _Stages(_View):
             options=[seed], tooltip="the seed of the run", **_wide("seed"),
             layout=Layout(width="100px"),
         )  # fmt: skip
-        self.stage = ToggleButtons(
-            options=[(str(s), s) for s in range(1, run.stages + 1)],
-            tooltips=[f"stage {s}" for s in range(1, run.stages + 1)],
-            **_wide("stage"),
+        stages = range(1, run.stages + 1)
+        self.stage = _buttons(
+            "stage", [(str(s), s) for s in stages], [f"stage {s}" for s in stages], "3em"
         )
-        self.stage.style.button_width = "3em"
         self.image = BoundedIntText(
             min=0, max=10**6, value=max(image, 0), tooltip="number of the training image",
             **_wide("image"), layout=Layout(width="135px"),
@@ -302,7 +330,7 @@ class SelectionExplorer(_Stages):
     """What a stage of a method saw of a training image, and asked there.
 
     Controls: method, seed, stage, image; base; error, entropy, mask, asked (checkboxes, also in
-    `overlays`); only (a class id, or None for all); reset. picture: click to zoom.
+    `overlays`); only (a class id, or "all"); reset. picture: click to zoom.
     """
 
     def __init__(self, run, seed: int = 0, method=None, stage: int = 1, image: int = 0):
@@ -310,11 +338,9 @@ class SelectionExplorer(_Stages):
         if method is None and "ppl" in methods:
             method = "ppl"
         super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
-        self.base = ToggleButtons(
-            options=viz.BASES, **_wide("show"),
-            tooltips=["the photo", "the true classes", "what the model predicted"],
-        )  # fmt: skip
-        self.base.style.button_width = "6.5em"
+        self.base = _buttons(
+            "show", viz.BASES, ["the photo", "the true classes", "what the model predicted"], "7em"
+        )
         self.overlays = {
             "error": _check("errors", False, "where the model is wrong"),
             "entropy": _check("entropy", False, "how undecided the model is"),
@@ -323,7 +349,7 @@ class SelectionExplorer(_Stages):
         }
         names = list(enumerate(run.class_set.names))
         self.only = Dropdown(
-            options=[("all classes", None), *((name, k) for k, name in names)],
+            options=[("all classes", ALL), *((name, k) for k, name in names)],
             **_wide("layers and counts only where the model predicts"),
             tooltip="limits layers and counts to the pixels predicted as one class",
             layout=Layout(width="440px"),
@@ -334,17 +360,14 @@ class SelectionExplorer(_Stages):
         self.picture.label = f"Image with layers: {_ZOOM_KEYS}"
         self.counts, self.legend = HTML(), HTML()
         self.parts = [self.picture, self.counts, self.legend]
-        side = ipywidgets.VBox([self.counts, self.legend], layout=Layout(flex="1 1 250px"))
+        side = _column(self.counts, self.legend, flex="1 1 250px")
         self.picture.layout = Layout(flex="3 1 520px", min_width="0")
         self.children = [
             _row(self.method, self.seed, self.stage, self.image),
             _row(self.base, *self.overlays.values()),
-            _row(self.only, self.reset),
+            _row(self.only, self.reset, HTML("click the picture to zoom in")),
             self.status,
-            HBox(
-                [self.picture, side],
-                layout=Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="4px 18px"),
-            ),
+            _row(self.picture, side, align="flex-start"),
         ]
         self._begin()
         self._on(self.base, self.only, *self.overlays.values())
@@ -353,7 +376,8 @@ class SelectionExplorer(_Stages):
     def layers(self) -> Layers:
         """What the controls say."""
         over = tuple(n for n, c in self.overlays.items() if c.value and not c.disabled)
-        return Layers(self.base.value, over, self.only.value, self.window)
+        only = None if self.only.value == ALL else self.only.value
+        return Layers(self.base.value, over, only, self.window)
 
     def _update(self) -> None:
         view = self._look()
@@ -373,3 +397,127 @@ class SelectionExplorer(_Stages):
 
     def _picture(self) -> Figure:
         return viz.explorer_figure(self._seen[1], self.run.class_set, self.layers(), self._where())
+
+
+# ----------------------------------------------------------------------------------- prototypes
+
+
+def prototypes_of(first: np.ndarray, second: np.ndarray, taken: np.ndarray) -> dict[int, Prototype]:
+    """PPL's steps on one image, class id -> prototype, in the order in which PPL asks.
+
+    first, second: the classifiers' C x H x W. taken: H x W booleans, asked before.
+    """
+    one, two = torch.from_numpy(first), torch.from_numpy(second)
+    uncertain = inconsistency_mask(one[None], two[None])[0] & ~torch.from_numpy(taken)
+    where = uncertain.flatten().nonzero()[:, 0]
+    vectors = ((one + two) / 2).flatten(1).T[where]  # n x C
+    predicted = vectors.argmax(dim=1)
+    found = {}
+    for point in representative_points(vectors).tolist():
+        inside = predicted == predicted[point]
+        mean = vectors[inside].mean(dim=0)
+        found[int(predicted[point])] = Prototype(
+            class_id=int(predicted[point]),
+            members=where[inside].numpy(),
+            mean=mean.numpy(),
+            similarity=F.cosine_similarity(vectors[inside], mean[None]).numpy(),
+            point=int(where[point]),
+        )
+    return found
+
+
+class PrototypeViewer(_Stages):
+    """How PPL comes to one point a predicted class.
+
+    Controls: seed, stage, image; chosen (a class id of those with uncertain pixels); reset.
+    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: round the chosen point;
+    bars: mu(k). Pixels that earlier stages asked are left out.
+    """
+
+    def __init__(self, run, method: str = "ppl", seed: int = 0, stage: int = 1, image: int = 0):
+        methods = [name for name in run.asked_methods if METHODS[name].rule == "ppl"]
+        super().__init__(run, "labor-prototypes", methods, method, seed, stage, image)
+        self.chosen = Dropdown(
+            options=[], tooltip="the predicted class k", **_wide("predicted class k"),
+            layout=Layout(width="330px"),
+        )  # fmt: skip
+        self.reset = Button(
+            description="Reset zoom", tooltip="show the whole image", layout=Layout(width="110px")
+        )
+        self.similarity, self.crop, self.bars = Picture(clickable=True), Picture(), HTML()
+        self.picture.label = f"Uncertain pixels: {_ZOOM_KEYS}"
+        self.similarity.label = f"Similarity map: {_ZOOM_KEYS}"
+        self.parts = [self.picture, self.similarity, self.crop, self.bars]
+        for part in self.parts:
+            part.layout = Layout(flex="1 1 400px", min_width="0")
+        self.children = [
+            _row(self.seed, self.stage, self.image, self.chosen, self.reset),
+            self.status,
+            _row(self.picture, self.similarity, align="flex-end"),
+            _row(self.bars, self.crop, align="flex-start"),
+        ]
+        self._found: dict[int, Prototype] = {}
+        self._found_for = None
+        self._begin()
+        self._on(self.chosen)
+        self._on(self.reset, action=self._reset)
+        self._on_event(self.similarity, self._moved)
+
+    def _look(self):
+        view = super()._look()
+        key = self._seen[0]
+        if self._found_for != key:
+            method, seed, stage, image = key
+            taken = self.run.asked_before(method, seed, stage).mask(image)
+            self._found = prototypes_of(*self.run.pair(*key), taken)
+            self._found_for = key
+        names = self.run.class_set.names
+        sizes = [(f"{names[k]} ({len(p.members):,})", k) for k, p in self._found.items()]
+        if not sizes:
+            self.chosen.options = []
+            raise InputError("the two classifiers agree on this whole image; choose another image")
+        _choose(self.chosen, sizes, sizes[0][1])
+        return view
+
+    def _update(self) -> None:
+        view, names = self._look(), self.run.class_set.names
+        prototype = self._found[self.chosen.value]
+        k, where = names[prototype.class_id], self._where()
+        sentence = viz.prototype_sentence(view, prototype, self.run.class_set)
+        members = viz.paint_members(view, prototype, self.window)
+        self.picture.show(members, f"uncertain pixels predicted {k}; {where}", sentence)
+        self.similarity.show(
+            viz.paint_similarity(view, prototype, self.window),
+            f"cosine similarity of these pixels to their mean; {where}",
+            viz.similarity_sentence(prototype),
+        )
+        self.crop.show(
+            viz.paint_crop(view, prototype),
+            f"the photo round the chosen point for {k}; {where}",
+            viz.answer_sentence(view, prototype, self.run.class_set),
+        )
+        self.bars.value = _bars(view, prototype, self.run.class_set)
+
+    def _picture(self) -> Figure:
+        prototype = self._found[self.chosen.value]
+        return viz.prototype_figure(
+            self._seen[1], prototype, self.run.class_set, self._where(), self.window
+        )
+
+
+def _bars(view, prototype: Prototype, class_set) -> str:
+    """mu(k) as bars in HTML."""
+    names = viz.marked_names(view, prototype, class_set)
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:right; font-weight:normal; padding-right:8px">'
+        f'{html.escape(name)}</th><td style="width:100%"><div style="display:flex; '
+        f'align-items:center; gap:6px"><span style="display:inline-block; height:11px; '
+        f"width:{80 * value:.1f}%; min-width:1px; background:{_background(colour, 'class')}"
+        f'"></span>{value:.2f}</div></td></tr>'
+        for name, value, colour in zip(names, prototype.mean, class_set.palette, strict=True)
+    )
+    title = "\u03bc(k): the mean of their probabilities"
+    return (
+        f'<table style="width:100%; line-height:1.25; white-space:nowrap"><caption style="'
+        f'text-align:left; font-weight:600; padding-bottom:4px">{title}</caption>{rows}</table>'
+    )
