@@ -117,9 +117,24 @@ def to_png(figure: Figure) -> bytes:
 
 def show(figure: Figure, alt: str) -> None:
     """Display a figure in a notebook, with a sentence for those who cannot see it."""
-    from IPython.display import Image, display
+    from IPython.display import Image as Picture
+    from IPython.display import display
 
-    display(Image(to_png(figure), width=round(figure.get_figwidth() * DPI), alt=alt))
+    png = with_palette(to_png(figure))
+    display(Picture(png, width=round(figure.get_figwidth() * DPI), alt=alt))
+
+
+def with_palette(png: bytes) -> bytes:
+    """The PNG in 256 colours: a quarter of the bytes where it shows photos.
+
+    The palette covers rare colours as well as frequent ones: none moves by more than about 20
+    of 255.
+    """
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _styled(function):

@@ -1,11 +1,14 @@
 """Figures show the numbers and the places they are given."""
 
+import io
+
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from labor_lib import viz
 from labor_lib.labels import IGNORE, STREETS14, colourise
@@ -236,3 +239,16 @@ def test_class_legend_names_every_class_in_its_colour():
     assert set(shown) == {*STREETS14.names, "void"}
     for i, name in enumerate(STREETS14.names):
         np.testing.assert_allclose(shown[name], colourise(np.array([[i]]), STREETS14)[0, 0] / 255)
+
+
+def test_a_palette_keeps_rare_colours_and_saves_bytes():
+    rng = np.random.default_rng(0)
+    photo = rng.normal((90, 100, 110), 12, (200, 300, 3)).clip(0, 255).astype(np.uint8)
+    photo[5:8, 5:8] = (250, 170, 30)  # a far traffic light
+    png = viz.picture_png(photo)
+    small = viz.with_palette(png)
+    shown = np.array(Image.open(io.BytesIO(small)).convert("RGB")).astype(int)
+    assert len(small) < len(png) / 2
+    assert shown.shape == photo.shape
+    assert np.abs(shown - photo).max() <= 30
+    assert np.abs(shown[6, 6] - (250, 170, 30)).max() <= 5
