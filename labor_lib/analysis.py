@@ -32,6 +32,18 @@ def class_shares(labels: Iterable[np.ndarray], classes: int) -> np.ndarray:
     return counts / counts.sum()
 
 
+def confusion_matrix(
+    predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray], classes: int
+) -> np.ndarray:
+    """Pixels of each true class (row) predicted as each class (column): H x W maps -> C x C."""
+    counts = np.zeros(classes**2, int)
+    for guess, truth in zip(predictions, truths, strict=True):
+        known = truth != IGNORE
+        pairs = truth[known].astype(int) * classes + guess[known]
+        counts += np.bincount(pairs, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
 def border_distance(truth: np.ndarray) -> np.ndarray:
     """Pixels to the nearest border between two classes: H x W uint8 -> H x W float.
 

@@ -9,6 +9,7 @@ from labor_lib.analysis import (
     border_distance,
     class_features,
     class_shares,
+    confusion_matrix,
     piece_sizes,
     pooled_features,
     precision_recall,
@@ -24,6 +25,15 @@ from labor_lib.train import predict
 def test_class_shares_leave_void_out():
     labels = [np.array([[0, 1], [255, 1]], np.uint8), np.array([[1, 255]], np.uint8)]
     np.testing.assert_allclose(class_shares(labels, 3), [0.25, 0.75, 0])
+
+
+def test_confusion_matrix_has_truth_down_and_leaves_void_out():
+    truths = [np.array([[0, 0, 2]], np.uint8), np.array([[255, 1, 2]], np.uint8)]
+    guesses = [np.array([[0, 1, 2]], np.uint8), np.array([[0, 1, 0]], np.uint8)]
+    expected = [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+    np.testing.assert_array_equal(confusion_matrix(guesses, truths, 3), expected)
+    with pytest.raises(ValueError, match="shorter"):
+        confusion_matrix(guesses[:1], truths, 3)
 
 
 def test_border_distance_counts_from_one():
