@@ -32,7 +32,7 @@ def test_confusion_matrix_has_truth_down_and_leaves_void_out():
     guesses = [np.array([[0, 1, 2]], np.uint8), np.array([[0, 1, 0]], np.uint8)]
     expected = [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
     np.testing.assert_array_equal(confusion_matrix(guesses, truths, 3), expected)
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         confusion_matrix(guesses[:1], truths, 3)
 
 
