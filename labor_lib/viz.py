@@ -8,12 +8,14 @@ labels, blue for points, orange for pixels, black for all labels.
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -135,6 +137,13 @@ def with_palette(png: bytes) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def figure_picture(figure: Figure) -> np.ndarray:
+    """The figure as H x W x 3 uint8, at its own resolution."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _styled(function):
@@ -330,14 +339,19 @@ def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
 
 
 @_styled
-def budget_curve(table: pd.DataFrame, axis: str = "clicks") -> Figure:
+def budget_curve(
+    table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU", quick: bool = False
+) -> Figure:
     """mIoU over what was asked, a connected point a stage, error bars one standard deviation.
 
-    table: results.csv. axis: "clicks" or "pixels". Methods that ask nothing, and those that are
-    given everything, are horizontal lines at the mIoU of their last stage.
+    table: results.csv. axis: "clicks" or "pixels". score: what the column `miou` holds, for titles.
+    quick: a layout that is not measured, drawn in half the time. Methods that ask nothing, and
+    those that are given everything, are horizontal lines at the mIoU of their last stage.
     """
     figure = _figure(WIDTH, 5.0)
-    axes = figure.subplots()
+    if quick:
+        figure.set_layout_engine("none")
+    axes = figure.add_axes((0.07, 0.11, 0.6, 0.81)) if quick else figure.subplots()
     handles = []
     for method in _in_order(table["method"]):
         rows, style = table[table["method"] == method], style_of(method)
@@ -348,9 +362,9 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks") -> Figure:
             axes.axhline(last, color=style.colour, linestyle=style.line, lw=width, zorder=1)
             handles.append(Line2D([], [], color=style.colour, ls=style.line, lw=width, label=name))
             continue
-        stages = rows.groupby("stage").agg(
-            x=(f"{axis}_per_image", "mean"), y=("miou", "mean"), sd=("miou", "std")
-        )
+        stages = rows.groupby("stage")
+        x, y = stages[f"{axis}_per_image"].mean(), stages["miou"].mean()
+        sd = stages["miou"].std()
         look = {
             "color": style.colour,
             "marker": style.marker,
@@ -359,19 +373,20 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks") -> Figure:
             "markersize": 8,
             "linewidth": 1.8,
         }
-        spread = stages["sd"] if stages["sd"].notna().any() else None  # one seed has none
-        axes.errorbar(stages["x"], stages["y"], yerr=spread, capsize=3, zorder=3, **look)
+        spread = sd if sd.notna().any() else None  # one seed has none
+        axes.errorbar(x, y, yerr=spread, capsize=3, zorder=3, **look)
         handles.append(Line2D([], [], label=name, **look))
     _log_axis(axes)
     axes.set_xlabel(f"{axis} an image (logarithmic)")
-    axes.set_ylabel("mIoU in %")
-    axes.set_title(f"mIoU against {axis}")
+    axes.set_ylabel(f"{_plain(score)} in %")
+    axes.set_title(f"{_plain(score)} against {axis}")
     axes.grid(axis="y", color="#e4e4e4", lw=0.8)
     axes.set_axisbelow(True)
     # full supervision on top, as in the plot
-    figure.legend(
-        handles=handles[::-1], loc="outside right center", handlelength=3.2, labelspacing=0.6
-    )
+    place = {"loc": "outside right center"}
+    if quick:
+        place = {"loc": "center left", "bbox_to_anchor": (0.69, 0.5)}
+    figure.legend(handles=handles[::-1], handlelength=3.2, labelspacing=0.6, **place)
     return figure
 
 
@@ -389,30 +404,23 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
 
     table: results.csv with its `iou_CLASS` columns. A dash: the class occurs nowhere.
     """
-    classes = [name for name in table.columns if name.startswith("iou_")]
-    methods = _in_order(table["method"])
-    last = table[table["stage"] == table["stage"].max()]
-    means = last.groupby("method")[["miou", *classes]].mean().reindex(methods)
-    methods = [m for m in methods if means.loc[m].notna().any()]
-    values = means.loc[methods].to_numpy(float)  # methods x (1 + classes)
+    means = last_scores(table)
+    methods, values = list(means.index), means.to_numpy(float)  # methods x (1 + classes)
     figure = _figure(WIDTH, 1.35 + 0.3 * len(methods))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else f"{value:.0f}"
-        red, green, blue, _ = shown.to_rgba(value)
-        light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # luminance
         axes.text(
             column,
             row,
-            text,
+            "–" if np.isnan(value) else f"{value:.0f}",
             ha="center",
             va="center",
             fontsize=10,
-            color="black" if light or np.isnan(value) else "white",
+            color=heat_colours(value)[1],
             fontweight="bold" if column == 0 else "normal",
         )
-    names = ["mIoU", *(name.removeprefix("iou_") for name in classes)]
+    names = ["mIoU", *means.columns[1:]]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(methods)), [short_title(m) for m in methods])
     axes.axvline(0.5, color="white", lw=4)
@@ -421,6 +429,23 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     axes.set_title("IoU by class, in %")
     figure.colorbar(shown, ax=axes, pad=0.01, fraction=0.03, ticks=[0, 50, 100])
     return figure
+
+
+def last_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds at the last stage: a row a method, columns `miou` and the classes' names."""
+    classes = [name for name in table.columns if name.startswith("iou_")]
+    last = table[table["stage"] == table["stage"].max()]
+    means = last.groupby("method")[["miou", *classes]].mean().reindex(_in_order(table["method"]))
+    return means.dropna(how="all").rename(columns=lambda name: name.removeprefix("iou_"))
+
+
+def heat_colours(value: float) -> tuple[str, str]:
+    """Background and text colour of a cell of the heat map; value in percent."""
+    if np.isnan(value):
+        return "#ffffff", "black"
+    red, green, blue, _ = matplotlib.colormaps["cividis"](value / 100)
+    light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # luminance
+    return to_hex((red, green, blue)), "black" if light else "white"
 
 
 @_styled
@@ -901,9 +926,10 @@ def paint_similarity(view, prototype: Prototype, window: Window | None = None) -
     """Every pixel of D(k) by its cosine to mu(k): blue the lowest tenth, yellow the highest."""
     low, high = _similarity_range(prototype)
     field = np.full(view.truth.size, np.nan)
-    field[prototype.members] = ((prototype.similarity - low) / max(high - low, 1e-9)).clip(0, 1)
+    share = ((prototype.similarity - low) / max(high - low, 1e-9)).clip(0, 1)
+    field[prototype.members] = 0.2 + 0.8 * share  # the darkest blue would not show
     field = field.reshape(view.truth.shape)
-    dark = (0.35 * view.image).astype(np.uint8)
+    dark = (0.15 * view.image).astype(np.uint8)
     return paint(dark, dim=True, field=field, rings=[prototype.point], window=window)
 
 
@@ -1004,4 +1030,209 @@ def prototype_figure(
         fontsize=12,
         fontweight="bold",
     )
+    return figure
+
+
+# ---------------------------------------------------------------- the mask as its selector trains
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A selector's mask of one image, step after step of its training.
+
+    image: H x W x 3 uint8. truth, prediction: H x W uint8, 255 in truth = void. steps: n numbers.
+    masks: n of H x W booleans, where the two classifiers disagree after that step.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    steps: Sequence[int]
+    masks: Sequence[np.ndarray]
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """H x W booleans: the prediction is wrong; a void pixel is no error."""
+        return (self.prediction != self.truth) & (self.truth != IGNORE)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """A row a step: `step`, and `mask_scores` of its mask."""
+        rows = [mask_scores(np.asarray(mask), self.errors, self.truth) for mask in self.masks]
+        return pd.DataFrame(rows, columns=["share", "precision", "recall"]).assign(step=self.steps)
+
+
+def mask_scores(mask: np.ndarray, errors: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How well a mask finds errors; all H x W, mask and errors booleans.
+
+    share: of all pixels in the mask. precision: of the mask's pixels that are not void, how many
+    are errors. recall: of all errors, how many are in the mask. NaN where there is none.
+    """
+    known, hits = int((mask & (truth != IGNORE)).sum()), int((mask & errors).sum())
+    return {
+        "share": float(mask.mean()),
+        "precision": hits / known if known else float("nan"),
+        "recall": hits / int(errors.sum()) if errors.any() else float("nan"),
+    }
+
+
+def paint_disagreement(one: Disagreement, index: int, errors: bool = False) -> np.ndarray:
+    """The mask of a step on the photo, with the true errors as stripes if wanted."""
+    shown = one.errors if errors else None
+    return paint(one.image, dim=True, mask=np.asarray(one.masks[index], bool), errors=shown)
+
+
+def disagreement_sentence(one: Disagreement, index: int) -> str:
+    """Size, precision and recall of a step's mask."""
+    row = one.scores.iloc[index]
+    share, precision, recall = (
+        "none" if np.isnan(row[name]) else _percent(row[name], 1)
+        for name in ("share", "precision", "recall")
+    )
+    return (
+        f"Step {one.steps[index]}: the mask holds {share} of the pixels; {precision} of it are "
+        f"errors (precision), {recall} of all errors are in it (recall)."
+    )
+
+
+_SCORE_LOOKS = {  # colour, line, marker
+    "precision": ("#0072b2", "-", "o"),
+    "recall": ("#d55e00", "--", "s"),
+    "share": ("#555555", ":", "^"),
+}
+
+
+def _draw_scores(axes: Axes, one: Disagreement) -> None:
+    """Share, precision and recall over the steps."""
+    for name, (colour, line, _) in _SCORE_LOOKS.items():
+        label = "mask, share of the image" if name == "share" else name
+        values = 100 * one.scores[name].to_numpy()
+        axes.plot(one.steps, values, color=colour, ls=line, lw=1.8, label=label)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("training step of the selector")
+    axes.set_ylabel("%")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(axis="y", color="#e4e4e4", lw=0.8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=9, handlelength=2)
+
+
+def _mark_step(axes: Axes, one: Disagreement, index: int) -> None:
+    axes.axvline(one.steps[index], color="#999999", lw=1.2, zorder=1)
+    for name, (colour, _, marker) in _SCORE_LOOKS.items():
+        value = 100 * one.scores[name].iloc[index]
+        axes.plot(one.steps[index], value, color=colour, marker=marker, ms=8, ls="")
+
+
+class ScoreCurve:
+    """Share, precision and recall over the steps, drawn once; a step is marked quickly."""
+
+    @_styled
+    def __init__(self, one: Disagreement):
+        self.figure = Figure(figsize=(4.9, 3.0), dpi=DPI)
+        axes = self.figure.add_axes((0.12, 0.17, 0.85, 0.68))
+        _draw_scores(axes, one)
+        self._picture = figure_picture(self.figure)  # H x W x 3
+        values = 100 * one.scores[list(_SCORE_LOOKS)].to_numpy()  # steps x 3
+        height = len(self._picture)
+        points = np.stack([np.repeat(np.asarray(one.steps)[:, None], 3, axis=1), values], axis=2)
+        self._places = axes.transData.transform(points.reshape(-1, 2)).reshape(points.shape)
+        self._places[..., 1] = height - self._places[..., 1]  # pictures count rows from the top
+        self._ends = axes.bbox.y0, axes.bbox.y1
+
+    def at(self, index: int) -> np.ndarray:
+        """The curves with a step marked: H x W x 3 uint8."""
+        image = Image.fromarray(self._picture)
+        draw = ImageDraw.Draw(image)
+        bottom, top = (len(self._picture) - end for end in self._ends)
+        x = self._places[index, 0, 0]
+        draw.line((x, bottom, x, top), fill="#999999", width=2)
+        for (x, y), (colour, _, _) in zip(self._places[index], _SCORE_LOOKS.values(), strict=True):
+            if np.isfinite(y):
+                draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline="white")
+        return np.array(image)
+
+
+@_styled
+def disagreement_figure(
+    one: Disagreement, index: int, errors: bool = False, title: str = ""
+) -> Figure:
+    """What `DisagreementSlider` shows at a step."""
+    picture = paint_disagreement(one, index, errors)
+    height = 0.58 * WIDTH * picture.shape[0] / picture.shape[1]
+    figure = _figure(WIDTH, max(height, 2.2) + 0.9)
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    left.imshow(picture, interpolation="antialiased")
+    left.set_xticks([])
+    left.set_yticks([])
+    left.spines[:].set_visible(False)
+    stripes = "; stripes: errors of the model" if errors else ""
+    left.set_xlabel(f"blue: the two classifiers disagree{stripes}", fontsize=10)
+    _draw_scores(right, one)
+    _mark_step(right, one, index)
+    sentence = _wrapped(disagreement_sentence(one, index), 95)
+    figure.suptitle(
+        _plain(f"{title}\n{sentence}" if title else sentence),
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+    )
+    return figure
+
+
+# ------------------------------------------------------------------------------- the comparison
+
+
+def chosen_scores(
+    table: pd.DataFrame, methods: Sequence[str], classes: Sequence[str], metric: str = ""
+) -> pd.DataFrame:
+    """results.csv of some methods and classes alone; `miou` becomes the mean over these classes.
+
+    metric: a class, whose IoU then stands in `miou`. A class that occurs nowhere is left out.
+    """
+    columns = [f"iou_{name}" for name in classes]
+    others = [c for c in table.columns if c.startswith("iou_") and c not in columns]
+    chosen = table[table["method"].isin(list(methods))].drop(columns=others)
+    score = chosen[f"iou_{metric}"] if metric else chosen[columns].mean(axis=1)
+    return chosen.assign(miou=score)
+
+
+def best_sentence(table: pd.DataFrame, score: str) -> str:
+    """The best of the methods at the last stage, and the best of those that ask a person."""
+    last = table[table["stage"] == table["stage"].max()]
+    means = last.groupby("method")["miou"].mean()
+    if means.notna().sum() == 0:
+        return f"{score}: this class occurs nowhere in the images that are scored."
+
+    def named(method: str) -> str:
+        rows = last[last["method"] == method]
+        spread = "" if len(rows) < 2 else f" \u00b1 {rows['miou'].std():.1f}"
+        return f"{short_title(method)} ({means[method]:.1f}{spread})"
+
+    best = means.idxmax()
+    asking = means[[m for m in means.index if family_of(m) in ("points", "pixels")]].dropna()
+    text = f"Highest {score}: {named(best)}"
+    if not len(asking) or asking.idxmax() == best:
+        return f"{text}."
+    clicks = last[last["method"] == asking.idxmax()]["clicks_per_image"].mean()
+    return f"{text}; of those that ask: {named(asking.idxmax())}, {clicks:.0f} clicks an image."
+
+
+@_styled
+def stacked(figures: Sequence[Figure], title: str = "") -> Figure:
+    """Figures below each other, as pictures."""
+    pictures = [figure_picture(one) for one in figures]
+    heights = [WIDTH * p.shape[0] / p.shape[1] for p in pictures]
+    head = 0.4 if title else 0
+    figure = Figure(figsize=(WIDTH, sum(heights) + head), dpi=DPI)
+    if title:
+        figure.text(
+            0.01, 1 - 0.2 / (sum(heights) + head), _plain(title), va="center", weight="bold"
+        )
+    top = sum(heights)
+    for picture, height in zip(pictures, heights, strict=True):
+        top -= height
+        axes = figure.add_axes((0, top / (sum(heights) + head), 1, height / (sum(heights) + head)))
+        axes.imshow(picture, interpolation="antialiased", aspect="auto")
+        axes.set_axis_off()
     return figure

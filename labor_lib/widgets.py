@@ -28,6 +28,8 @@ from ipywidgets import (
     Dropdown,
     HBox,
     Layout,
+    Play,
+    SelectionSlider,
     ToggleButtons,
     VBox,
 )  # fmt: skip
@@ -36,16 +38,18 @@ from torch.nn import functional as F
 
 from labor_lib import viz
 from labor_lib.errors import InputError
+from labor_lib.labels import colourise
 from labor_lib.methods.labor import inconsistency_mask
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.selection.rules import representative_points
-from labor_lib.viz import Layers, Prototype, Window
+from labor_lib.viz import Disagreement, Layers, Prototype, Window
 
 _STYLE = """
 .labor-picture { margin: 0; max-width: 100%; }
 .labor-picture-frame { display: inline-block; max-width: 100%; line-height: 0; }
 .labor-picture img { max-width: 100%; height: auto; image-rendering: pixelated; }
 .labor-picture img.labor-picture-smooth { image-rendering: auto; }
+.labor-wide .labor-picture-frame, .labor-wide .labor-picture img { width: 100%; }
 .labor-picture-clickable { cursor: zoom-in; }
 .labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
 .labor-picture figcaption { line-height: 1.4; padding: 2px 0 6px; max-width: 900px; }
@@ -80,6 +84,10 @@ class Picture(anywidget.AnyWidget):
         """Draw H x W x 3 uint8."""
         with self.hold_sync():
             self.png, self.alt, self.caption = viz.picture_png(picture), alt, caption
+
+    def show_figure(self, figure: Figure, alt: str) -> None:
+        """Draw a figure."""
+        self.show(viz.figure_picture(figure), alt)
 
     def clear(self) -> None:
         with self.hold_sync():
@@ -130,10 +138,14 @@ class _View(VBox):
                 str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
             )
             self._say(" ".join(named.split()))
-            for part in self.parts:
-                part.clear() if isinstance(part, Picture) else setattr(part, "value", "")
+            self._blank()
         finally:
             self._busy = False
+
+    def _blank(self) -> None:
+        """Show nothing rather than what the controls no longer say."""
+        for part in self.parts:
+            part.clear() if isinstance(part, Picture) else setattr(part, "value", "")
 
     def _say(self, text: str) -> None:
         self.error = text
@@ -184,7 +196,10 @@ def _check(text: str, value: bool, tooltip: str = "") -> Checkbox:
 def _buttons(text: str, options: Iterable, tooltips: list[str], width: str) -> ToggleButtons:
     """One of a few, beside its description."""
     layout = Layout(width="auto", display="flex", flex_flow="row", align_items="center")
-    control = ToggleButtons(options=list(options), tooltips=tooltips, layout=layout, **_wide(text))
+    control = ToggleButtons(
+        options=list(options), tooltips=tooltips, layout=layout, description=text
+    )
+    control.style.description_width = f"{0.55 * len(text) + 0.9:.1f}em"
     control.style.button_width = width
     return control
 
@@ -520,4 +535,329 @@ def _bars(view, prototype: Prototype, class_set) -> str:
     return (
         f'<table style="width:100%; line-height:1.25; white-space:nowrap"><caption style="'
         f'text-align:left; font-weight:600; padding-bottom:4px">{title}</caption>{rows}</table>'
+    )
+
+
+# --------------------------------------------------------------------------------- disagreement
+
+
+class DisagreementSlider(_View):
+    """The mask over the selector's training steps, with its precision and recall against errors.
+
+    Controls: step (a slider; its `index` counts the masks), play; errors (checkbox).
+    picture: the mask on the photo; curve: share, precision, recall, marked at the step.
+    """
+
+    def __init__(self, disagreement: Disagreement, title: str = ""):
+        super().__init__("labor-disagreement")
+        self.disagreement, self.title = disagreement, title
+        count = max(len(disagreement.steps), 1)
+        self.step = SelectionSlider(
+            options=[(str(s), i) for i, s in enumerate(disagreement.steps)] or [("none", 0)],
+            value=count - 1, tooltip="training step of the selector", **_wide("training step"),
+            layout=Layout(width="460px"),
+        )  # fmt: skip
+        self.play = Play(min=0, max=count - 1, interval=600, tooltip="play the training steps")
+        self.errors = _check("errors of the model", False, "where the model is wrong")
+        self.picture, self.curve = Picture(), Picture(smooth=True)
+        self.picture.layout = Layout(flex="3 1 480px", min_width="0")
+        self.curve.layout = Layout(flex="2 1 340px", min_width="0")
+        self.parts = [self.picture, self.curve]
+        self.children = [
+            _row(self.play, self.step, self.errors),
+            self.status,
+            _row(self.picture, self.curve, align="flex-end"),
+        ]
+        self._guarded(self._start)
+        self._on(self.step, self.errors)
+        self._on(self.play, action=self._played)
+
+    def _start(self) -> None:
+        one = self.disagreement
+        if not len(one.steps) or len(one.steps) != len(one.masks):
+            raise InputError(
+                f"{len(one.steps)} steps and {len(one.masks)} masks: give one mask a step"
+            )
+        shapes = {np.shape(part) for part in (one.truth, one.prediction, *one.masks)}
+        if shapes != {np.shape(one.image)[:2]}:
+            raise InputError("image, truth, prediction and masks differ in size")
+        self._scores = viz.ScoreCurve(one)
+        self._update()
+
+    def _played(self) -> None:
+        self.step.value = self.play.value
+        self._update()
+
+    def _update(self) -> None:
+        one, index = self.disagreement, self.step.value
+        self.play.value = index  # it goes on from here
+        sentence = viz.disagreement_sentence(one, index)
+        shown = " and true errors" if self.errors.value else ""
+        self.picture.show(
+            viz.paint_disagreement(one, index, self.errors.value),
+            f"the mask{shown} after step {one.steps[index]}",
+            sentence,
+        )
+        alt = f"curves of share, precision and recall over the steps, at step {one.steps[index]}"
+        self.curve.show(self._scores.at(index), alt)
+
+    def _picture(self) -> Figure:
+        return viz.disagreement_figure(
+            self.disagreement, self.step.value, self.errors.value, self.title
+        )
+
+
+# ----------------------------------------------------------------------------------- comparison
+
+
+class CompareDashboard(_View):
+    """Methods side by side: score over budget, score by class, predictions.
+
+    Controls: methods, classes (dictionaries of checkboxes by name), main_methods, all_methods,
+    all_classes, no_classes (buttons); metric ("" = mIoU over the chosen classes, or a class); axis
+    ("clicks" or "pixels"); page (of the predictions, three images a page). curve: a picture;
+    heat: a table; strips: a picture a row by name ("image", "truth" and the methods).
+    """
+
+    PER_PAGE = 3
+
+    def __init__(self, run, seed: int = 0, images: int = 12):
+        super().__init__("labor-compare")
+        self.run, self.seed = run, seed
+        table = run.table[(run.table["stage"] == run.stages) & (run.table["seed"] == seed)]
+        names = [name for name in run.methods if name in set(table["method"])]
+        main = [name for name in MAIN if name in names] or names
+        self._main = main
+        self.methods = {m: _check(viz.short_title(m), m in main) for m in names}
+        self.classes = {c: _check(c, True) for c in run.class_set.names}
+        self.main_methods, self.all_methods, self.all_classes, self.no_classes = (
+            Button(description=text, tooltip=tip, layout=Layout(width="auto"))
+            for text, tip in {
+                "Main methods": "the methods of the main comparison",
+                "All methods": "every finished method",
+                "All classes": "choose every class",
+                "No class": "choose no class, to begin anew",
+            }.items()
+        )
+        self.metric = Dropdown(
+            options=[("mIoU over the chosen classes", "")], value="", **_wide("metric"),
+            tooltip="what the curve shows", layout=Layout(width="300px"),
+        )  # fmt: skip
+        self.axis = _buttons(
+            "budget in", ("clicks", "pixels"),
+            ["what a person does", "what is labelled"], "5em",
+        )  # fmt: skip
+        self.curve, self.heat = Picture(smooth=True), HTML()
+        self.page = _buttons("images", [("1", 0)], ["page 1"], "3em")
+        self._numbers: list[int] = []
+        self._wanted_images = images
+        self._predictions: dict[str, list[np.ndarray]] = {}  # row -> a picture an image
+        self._drawn: dict[str, tuple] = {}  # part -> the state that it shows
+        self.strips = {name: Picture() for name in ("image", "truth", *names)}
+        self._rows = {name: self._strip_row(name) for name in self.strips}
+        self._grid = VBox()
+        self.parts = [self.curve, self.heat, *self.strips.values()]
+        self.children = [
+            _row(self.axis, self.metric),
+            *self._groups(),
+            _row(HTML("<b>classes</b>"), *self.classes.values(), self.all_classes, self.no_classes),
+            self.status,
+            self.curve,
+            self.heat,
+            _row(HTML("<b>Predictions</b>"), self.page),
+            self._grid,
+            HTML(_legend(_classes_legend(run.class_set))),
+        ]
+        self._guarded(self._start)
+        self._on(self.axis, self.metric, self.page)
+        self._on(*self.methods.values(), *self.classes.values())
+        self._on(self.main_methods, action=partial(self._take, self.methods, main))
+        self._on(self.all_methods, action=partial(self._take, self.methods, names))
+        self._on(self.all_classes, action=partial(self._take, self.classes, self.classes))
+        self._on(self.no_classes, action=partial(self._take, self.classes, ()))
+
+    def _groups(self) -> list[HBox]:
+        """The methods' checkboxes, a row for each kind of label they may see."""
+        rows = []
+        for family, title in viz.FAMILIES.items():
+            members = [box for m, box in self.methods.items() if viz.family_of(m) == family]
+            if members:
+                rows.append(_row(HTML(f"<b>{html.escape(title)}</b>"), *members))
+        if rows:
+            rows[-1].children += (self.main_methods, self.all_methods)
+        return rows
+
+    def _strip_row(self, name: str) -> HBox:
+        """A row of the prediction grid: its name and its picture."""
+        title = name if name in ("image", "truth") else viz.short_title(name)
+        label = HTML(html.escape(title), layout=Layout(width="120px", flex="0 0 120px"))
+        self.strips[name].add_class("labor-wide")
+        self.strips[name].layout = Layout(flex="1 1 300px", min_width="0", max_width="1000px")
+        return HBox([label, self.strips[name]], layout=Layout(align_items="center"))
+
+    def _start(self) -> None:
+        if not self.methods:
+            raise InputError(f"no method has finished seed {self.seed}: seeds {self.run.seeds}")
+        folder, classes = self.run.domains(self.seed).evaluation, self.run.class_set
+        count = min(max(self._wanted_images, 1), len(folder))
+        self._numbers = sorted({round(n) for n in np.linspace(0, len(folder) - 1, count)})
+        pages = range(-(-len(self._numbers) // self.PER_PAGE))
+        self.page.options = [(str(p + 1), p) for p in pages]
+        self.page.tooltips = [f"images {self._on_page(p)}" for p in pages]
+        self._predictions["image"] = [
+            folder.image(n).permute(1, 2, 0).numpy() for n in self._numbers
+        ]
+        self._predictions["truth"] = [
+            colourise(folder.label(n).numpy(), classes) for n in self._numbers
+        ]
+        for method in self.methods:
+            found = self.run.predictions(method, self.seed, self._numbers)
+            self._predictions[method] = [colourise(one, classes) for one in found]
+        self._update()
+
+    def _on_page(self, page: int) -> list[int]:
+        return self._numbers[page * self.PER_PAGE : (page + 1) * self.PER_PAGE]
+
+    def _take(self, boxes: dict[str, Checkbox], names: Iterable[str]) -> None:
+        """Check these and no others."""
+        chosen = set(names)
+        for name, box in boxes.items():
+            box.value = name in chosen
+        self._update()
+
+    def chosen(self, boxes: dict[str, Checkbox]) -> list[str]:
+        """The names whose boxes are checked."""
+        return [name for name, box in boxes.items() if box.value]
+
+    def _score(self) -> str:
+        """The metric's name."""
+        classes = self.chosen(self.classes)
+        if self.metric.value:
+            return f"IoU of {self.metric.value}"
+        return "mIoU" if len(classes) == len(self.classes) else f"mIoU over {_listed(classes)}"
+
+    def _tables(self):
+        """results.csv of the choice: with the metric, and with the mIoU over the classes."""
+        methods, classes = self.chosen(self.methods), self.chosen(self.classes)
+        if not methods:
+            raise InputError("choose at least one method")
+        if not classes:
+            raise InputError("choose at least one class")
+        options = [("mIoU over the chosen classes", ""), *((f"IoU of {c}", c) for c in classes)]
+        _choose(self.metric, options, "")
+        table = self.run.table
+        return (
+            viz.chosen_scores(table, methods, classes, self.metric.value),
+            viz.chosen_scores(table, methods, classes),
+        )
+
+    def _update(self) -> None:
+        scored, by_class = self._tables()
+        methods, classes = self.chosen(self.methods), self.chosen(self.classes)
+        if self._changed("curve", methods, classes, self.metric.value, self.axis.value):
+            score = self._score()
+            figure = viz.budget_curve(scored, self.axis.value, self.run.title(score), quick=True)
+            alt = f"{score} of {len(methods)} methods against {self.axis.value}"
+            sentence = viz.best_sentence(scored, score)
+            self.curve.show(viz.figure_picture(figure), alt, sentence)
+        if self._changed("heat", methods, classes):
+            self.heat.value = _heat_table(by_class)
+        page, rows = self.page.value, ["image", "truth", *methods]
+        for name in rows:
+            if self._changed(name, page):
+                alt = f"{name} of evaluation images {', '.join(map(str, self._on_page(page)))}"
+                self.strips[name].show(_strip(self._shown(name)), alt)
+        self._grid.children = [self._rows[name] for name in rows]
+
+    def _changed(self, part: str, *state) -> bool:
+        """Whether a part shows another state than this; notes that it shows it from now on."""
+        before = self._drawn.get(part)
+        self._drawn[part] = state
+        return before != state
+
+    def _blank(self) -> None:
+        super()._blank()
+        self._drawn = {}
+
+    def _shown(self, name: str) -> list[np.ndarray]:
+        """A row's pictures of the present page."""
+        first = self.page.value * self.PER_PAGE
+        return self._predictions[name][first : first + self.PER_PAGE]
+
+    def _picture(self) -> Figure:
+        scored, by_class = self._tables()
+        rows = {name: self._shown(name) for name in ("image", "truth")}
+        rows |= {viz.short_title(m): self._shown(m) for m in self.chosen(self.methods)}
+        score = self.run.title(self._score())
+        return viz.stacked(
+            [
+                viz.budget_curve(scored, self.axis.value, score),
+                viz.class_heatmap(by_class),
+                viz.image_grid(rows, [f"image {n}" for n in self._on_page(self.page.value)]),
+            ],
+            viz.best_sentence(scored, self._score()),
+        )
+
+
+def _listed(names: list[str]) -> str:
+    """A few names, or how many there are."""
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
+
+
+def _strip(pictures: list[np.ndarray]) -> np.ndarray:
+    """Pictures of one size side by side, with gaps; the page enlarges them."""
+    gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _classes_legend(class_set) -> list[tuple[str, tuple, str]]:
+    names = zip(class_set.names, class_set.palette.tolist(), strict=True)
+    return [
+        *((name, tuple(colour), "class") for name, colour in names),
+        ("void", (0, 0, 0), "class"),
+    ]
+
+
+def _heat_table(table) -> str:
+    """`viz.class_heatmap` in HTML, with the spread over seeds beside the mIoU."""
+    means = viz.last_scores(table)
+    last = table[table["stage"] == table["stage"].max()]
+    spreads = last.groupby("method")["miou"].std()
+    head = "".join(
+        f'<th scope="col" style="font-weight:normal; padding:0 3px; vertical-align:bottom; '
+        f"writing-mode:vertical-rl; transform:rotate(180deg); text-align:left"
+        f'">{html.escape(n)}</th>'
+        for n in means.columns[1:]
+    )
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left; font-weight:normal; padding-right:10px">'
+        f"{html.escape(viz.short_title(method))}</th>"
+        + "".join(
+            _heat_cell(value, spreads[method] if name == "miou" else None)
+            for name, value in scores.items()
+        )
+        + "</tr>"
+        for method, scores in means.iterrows()
+    )
+    return (
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse; line-height:1.5; '
+        'white-space:nowrap"><caption style="text-align:left; font-weight:600">IoU by class in %, '
+        "last stage, mean over seeds; mIoU over the chosen classes \u00b1 standard deviation"
+        f'</caption><tr><td></td><th scope="col" style="vertical-align:bottom">mIoU</th>{head}</tr>'
+        f"{rows}</table></div>"
+    )
+
+
+def _heat_cell(value: float, spread: float | None) -> str:
+    """A cell; spread: None for a class, NaN with one seed."""
+    back, text = viz.heat_colours(value)
+    number = "\u2013" if np.isnan(value) else f"{value:.0f}"
+    weight = 400
+    if spread is not None and not np.isnan(value):
+        number = f"{value:.1f}" + ("" if np.isnan(spread) else f" \u00b1 {spread:.1f}")
+        weight = 700
+    return (
+        f'<td style="background:{back}; color:{text}; text-align:center; min-width:30px; '
+        f'padding:0 5px; font-weight:{weight}">{number}</td>'
     )
