@@ -253,10 +253,13 @@ def draw_selection(asked: Asked, class_set: ClassSet, title: str = "") -> Figure
 
 @_styled
 def selection_grid(
-    rows: Sequence[Sequence[Asked | None]], class_set: ClassSet, columns: Sequence[str]
+    rows: Sequence[Sequence[Asked | None]],
+    class_set: ClassSet,
+    columns: Sequence[str],
+    title: str = "",
 ) -> Figure:
     """Images down, stages across; None leaves a gap. columns: a title for each stage."""
-    figure, axes = _picture_axes(rows, columns, lambda asked: asked.image.shape[:2])
+    figure, axes = _picture_axes(rows, columns, lambda asked: asked.image.shape[:2], title=title)
     for line, places in zip(rows, axes, strict=True):
         for asked, place in zip(line, places, strict=True):
             if asked is not None:
@@ -265,14 +268,18 @@ def selection_grid(
 
 
 @_styled
-def image_grid(rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = ()) -> Figure:
+def image_grid(
+    rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = (), title: str = ""
+) -> Figure:
     """Pictures in rows with names at the left.
 
     rows: name -> one H x W x 3 uint8 picture per column, all of one size.
     """
     pictures = list(rows.values())
     columns = columns or [""] * len(pictures[0])
-    figure, axes = _picture_axes(pictures, columns, lambda picture: picture.shape[:2], names=1.6)
+    figure, axes = _picture_axes(
+        pictures, columns, lambda picture: picture.shape[:2], names=1.6, title=title
+    )
     for name, line, places in zip(rows, pictures, axes, strict=True):
         places[0].set_ylabel(
             _wrapped(_plain(name), 16), rotation=0, ha="right", va="center", labelpad=6, fontsize=11
@@ -287,11 +294,13 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.imshow(picture, interpolation="nearest" if picture.shape[1] <= 400 else "antialiased")
 
 
-def _picture_axes(rows, columns, size_of, names: float = 0.0) -> tuple[Figure, np.ndarray]:
+def _picture_axes(
+    rows, columns, size_of, names: float = 0.0, title: str = ""
+) -> tuple[Figure, np.ndarray]:
     """Bare axes for pictures, rows x columns; `names`: inches kept free at the left."""
     height, width = size_of(next(item for line in rows for item in line if item is not None))
     cell = (WIDTH - names) / max(len(columns), 2)
-    titled = 0.3 if any(columns) else 0
+    titled = (0.3 if any(columns) else 0) + (0.3 if title else 0)
     tall = len(rows) * (cell * height / width + 0.06) + titled
     figure = _figure(names + cell * len(columns), tall)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
@@ -300,8 +309,10 @@ def _picture_axes(rows, columns, size_of, names: float = 0.0) -> tuple[Figure, n
         place.set_xticks([])
         place.set_yticks([])
         place.spines[:].set_visible(False)
-    for place, title in zip(axes[0], columns, strict=True):
-        place.set_title(_plain(title), fontsize=11, loc="center", pad=4)
+    for place, name in zip(axes[0], columns, strict=True):
+        place.set_title(_plain(name), fontsize=11, loc="center", pad=4)
+    if title:
+        figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure, axes
 
 

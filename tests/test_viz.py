@@ -220,6 +220,10 @@ def test_image_grid_keeps_places():
     axes = viz.image_grid(rows).axes
     assert [int(a.images[0].get_array()[0, 0, 0]) for a in axes] == [200, 100, 50, 25]
     assert [a.get_ylabel() for a in axes] == ["image", "", "truth", ""]
+    assert viz.image_grid(rows).get_suptitle() == ""
+    titled = viz.image_grid(rows, ("a", "b"), title="costs $1 or $2")
+    assert titled.get_suptitle() == r"costs \$1 or \$2"
+    assert titled.get_figheight() > viz.image_grid(rows, ("a", "b")).get_figheight()
 
 
 def test_label_overlay_leaves_ignored_pixels():
