@@ -18,10 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image, ImageDraw
 
+from labor_lib import problems
 from labor_lib.annotation.cost import count_cost
 from labor_lib.labels import IGNORE, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
@@ -359,10 +360,10 @@ def budget_curve(
     quick: a layout that is not measured, drawn in half the time. Methods that ask nothing, and
     those that are given everything, are horizontal lines at the mIoU of their last stage.
     """
-    figure = _figure(WIDTH, 5.0)
+    figure = _figure(WIDTH, 4.2 if quick else 5.0)
     if quick:
         figure.set_layout_engine("none")
-    axes = figure.add_axes((0.07, 0.11, 0.6, 0.81)) if quick else figure.subplots()
+    axes = figure.add_axes((0.07, 0.13, 0.6, 0.78)) if quick else figure.subplots()
     handles = []
     for method in _in_order(table["method"]):
         rows, style = table[table["method"] == method], style_of(method)
@@ -1246,4 +1247,49 @@ def stacked(figures: Sequence[Figure], title: str = "") -> Figure:
         axes = figure.add_axes((0, top / (sum(heights) + head), 1, height / (sum(heights) + head)))
         axes.imshow(picture, interpolation="antialiased", aspect="auto")
         axes.set_axis_off()
+    return figure
+
+
+# ------------------------------------------------------------------ the table of the problems
+
+
+@_styled
+def problems_figure(domain: str, task: str, labels: str, images: str) -> Figure:
+    """The table of `problems`, the cell with these answers framed, its meaning below."""
+    chosen = problems.cell_of(domain, task, labels, images)
+    rows = problems.table()
+    figure = _figure(WIDTH, 4.6)
+    axes = figure.subplots()
+    for i, line in enumerate(rows):
+        for j, problem in enumerate(line):
+            here = (i, j) == chosen
+            colour = "#0072b2" if here else "#eef2f5"
+            axes.add_patch(Rectangle((j, i), 0.96, 0.94, facecolor=colour, edgecolor="none"))
+            axes.text(
+                j + 0.48,
+                i + 0.47,
+                _wrapped(problem.name, 17),
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color="white" if here else "black",
+                fontweight="bold" if here else "normal",
+            )
+    axes.set_xlim(0, len(problems.COLUMNS))
+    axes.set_ylim(len(rows), 0)
+    axes.set_xticks(
+        np.arange(len(problems.COLUMNS)) + 0.48,
+        [_wrapped(name, 17) for name in problems.COLUMN_NAMES],
+    )
+    axes.set_yticks(
+        np.arange(len(rows)) + 0.47, [_wrapped(name, 14) for name in problems.ROW_NAMES]
+    )
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    problem = problems.problem_of(domain, task, labels, images)
+    name = problem.name[0].upper() + problem.name[1:]
+    figure.suptitle(name, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    text = "\n".join(_wrapped(t, 115) for t in (problem.meaning, f"Example: {problem.example}"))
+    axes.set_xlabel(text, fontsize=10, loc="left")
     return figure

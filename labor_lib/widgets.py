@@ -36,7 +36,7 @@ from ipywidgets import (
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labor_lib import viz
+from labor_lib import markup, problems, viz
 from labor_lib.errors import InputError
 from labor_lib.labels import colourise
 from labor_lib.methods.labor import inconsistency_mask
@@ -214,39 +214,6 @@ def _choose(control, options: Iterable, value) -> None:
     control.value = kept
 
 
-def _table(lines: Iterable[tuple[str, str]]) -> str:
-    """Names and values as an HTML table."""
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:left; font-weight:normal; padding-right:14px">'
-        f'{html.escape(name)}</th><td style="text-align:right; font-weight:600">'
-        f"{html.escape(value)}</td></tr>"
-        for name, value in lines
-    )
-    return f'<table style="line-height:1.6; border-collapse:collapse">{rows}</table>'
-
-
-def _legend(entries: Iterable[tuple[str, tuple, str]]) -> str:
-    """Colours and their names in HTML; entries as from `viz.layer_legend`."""
-    items = "".join(
-        f'<span style="display:inline-block; margin-right:14px"><span aria-hidden="true" style="'
-        "display:inline-block; width:13px; height:13px; border:1px solid #555; margin-right:5px; "
-        f"border-radius:{'50%' if kind == 'point' else '0'}; vertical-align:-2px; "
-        f'background:{_background(colour, kind)}"></span>'
-        f"{html.escape(name)}</span> "
-        for name, colour, kind in entries
-    )
-    return f'<div style="line-height:1.7">{items}</div>'
-
-
-def _background(colour: tuple, kind: str) -> str:
-    rgb = "rgb({},{},{})".format(*colour)
-    if kind == "error":
-        return f"repeating-linear-gradient(135deg,{rgb} 0 3px,white 3px 6px)"
-    if kind == "entropy":
-        return "linear-gradient(90deg,#00224e,#7d7c78,#fee838)"
-    return rgb
-
-
 # ------------------------------------------------------------------------------------- explorer
 
 
@@ -407,8 +374,8 @@ class SelectionExplorer(_Stages):
         zoom = f", zoom {layers.window.zoom}×" if layers.window.zoom > 1 else ""
         alt = f"{what} of {self._where()} ({view.name}){zoom}"
         self.picture.show(viz.paint_view(view, classes, layers), alt, sentence)
-        self.counts.value = _table(viz.counts_lines(counts, view.points))
-        self.legend.value = _legend(viz.layer_legend(view, classes, layers))
+        self.counts.value = markup.value_table(viz.counts_lines(counts, view.points))
+        self.legend.value = markup.legend(viz.layer_legend(view, classes, layers))
 
     def _picture(self) -> Figure:
         return viz.explorer_figure(self._seen[1], self.run.class_set, self.layers(), self._where())
@@ -511,31 +478,13 @@ class PrototypeViewer(_Stages):
             f"the photo round the chosen point for {k}; {where}",
             viz.answer_sentence(view, prototype, self.run.class_set),
         )
-        self.bars.value = _bars(view, prototype, self.run.class_set)
+        self.bars.value = markup.prototype_bars(view, prototype, self.run.class_set)
 
     def _picture(self) -> Figure:
         prototype = self._found[self.chosen.value]
         return viz.prototype_figure(
             self._seen[1], prototype, self.run.class_set, self._where(), self.window
         )
-
-
-def _bars(view, prototype: Prototype, class_set) -> str:
-    """mu(k) as bars in HTML."""
-    names = viz.marked_names(view, prototype, class_set)
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:right; font-weight:normal; padding-right:8px">'
-        f'{html.escape(name)}</th><td style="width:100%"><div style="display:flex; '
-        f'align-items:center; gap:6px"><span style="display:inline-block; height:11px; '
-        f"width:{80 * value:.1f}%; min-width:1px; background:{_background(colour, 'class')}"
-        f'"></span>{value:.2f}</div></td></tr>'
-        for name, value, colour in zip(names, prototype.mean, class_set.palette, strict=True)
-    )
-    title = "\u03bc(k): the mean of their probabilities"
-    return (
-        f'<table style="width:100%; line-height:1.25; white-space:nowrap"><caption style="'
-        f'text-align:left; font-weight:600; padding-bottom:4px">{title}</caption>{rows}</table>'
-    )
 
 
 # --------------------------------------------------------------------------------- disagreement
@@ -666,7 +615,7 @@ class CompareDashboard(_View):
             self.heat,
             _row(HTML("<b>Predictions</b>"), self.page),
             self._grid,
-            HTML(_legend(_classes_legend(run.class_set))),
+            HTML(markup.legend(markup.class_entries(run.class_set))),
         ]
         self._guarded(self._start)
         self._on(self.axis, self.metric, self.page)
@@ -761,7 +710,7 @@ class CompareDashboard(_View):
             sentence = viz.best_sentence(scored, score)
             self.curve.show(viz.figure_picture(figure), alt, sentence)
         if self._changed("heat", methods, classes):
-            self.heat.value = _heat_table(by_class)
+            self.heat.value = markup.heat_table(by_class)
         page, rows = self.page.value, ["image", "truth", *methods]
         for name in rows:
             if self._changed(name, page):
@@ -799,11 +748,6 @@ class CompareDashboard(_View):
         )
 
 
-def _listed(names: list[str]) -> str:
-    """A few names, or how many there are."""
-    return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
-
-
 def _strip(pictures: list[np.ndarray]) -> np.ndarray:
     """Pictures of one size side by side, with gaps; the page enlarges them."""
     gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
@@ -811,53 +755,58 @@ def _strip(pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _classes_legend(class_set) -> list[tuple[str, tuple, str]]:
-    names = zip(class_set.names, class_set.palette.tolist(), strict=True)
-    return [
-        *((name, tuple(colour), "class") for name, colour in names),
-        ("void", (0, 0, 0), "class"),
-    ]
+def _listed(names: list[str]) -> str:
+    """A few names, or how many there are."""
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} classes"
 
 
-def _heat_table(table) -> str:
-    """`viz.class_heatmap` in HTML, with the spread over seeds beside the mIoU."""
-    means = viz.last_scores(table)
-    last = table[table["stage"] == table["stage"].max()]
-    spreads = last.groupby("method")["miou"].std()
-    head = "".join(
-        f'<th scope="col" style="font-weight:normal; padding:0 3px; vertical-align:bottom; '
-        f"writing-mode:vertical-rl; transform:rotate(180deg); text-align:left"
-        f'">{html.escape(n)}</th>'
-        for n in means.columns[1:]
-    )
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:left; font-weight:normal; padding-right:10px">'
-        f"{html.escape(viz.short_title(method))}</th>"
-        + "".join(
-            _heat_cell(value, spreads[method] if name == "miou" else None)
-            for name, value in scores.items()
-        )
-        + "</tr>"
-        for method, scores in means.iterrows()
-    )
-    return (
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse; line-height:1.5; '
-        'white-space:nowrap"><caption style="text-align:left; font-weight:600">IoU by class in %, '
-        "last stage, mean over seeds; mIoU over the chosen classes \u00b1 standard deviation"
-        f'</caption><tr><td></td><th scope="col" style="vertical-align:bottom">mIoU</th>{head}</tr>'
-        f"{rows}</table></div>"
-    )
+# -------------------------------------------------------------------------- which problem is this
 
 
-def _heat_cell(value: float, spread: float | None) -> str:
-    """A cell; spread: None for a class, NaN with one seed."""
-    back, text = viz.heat_colours(value)
-    number = "\u2013" if np.isnan(value) else f"{value:.0f}"
-    weight = 400
-    if spread is not None and not np.isnan(value):
-        number = f"{value:.1f}" + ("" if np.isnan(spread) else f" \u00b1 {spread:.1f}")
-        weight = 700
-    return (
-        f'<td style="background:{back}; color:{text}; text-align:center; min-width:30px; '
-        f'padding:0 5px; font-weight:{weight}">{number}</td>'
-    )
+class SettingChooser(_View):
+    """Four questions that name an adaptation problem, and its place in their table.
+
+    Controls: domain, task ("same" or "other"), labels ("all", "few", "none"), images ("yes",
+    "no"). card: the problem in words; table: all of them, the chosen one highlighted.
+    """
+
+    def __init__(self, domain="other", task="same", labels="few", images="yes"):
+        super().__init__("labor-settings")
+        self._wish = {"domain": domain, "task": task, "labels": labels, "images": images}
+        self._controls = {}
+        for name, (question, answers) in problems.QUESTIONS.items():
+            tips = [f"{question}: {answer}" for answer in answers]
+            self._controls[name] = _buttons(question, answers, tips, "5em")
+            self._controls[name].style.description_width = "270px"
+        self.domain, self.task, self.labels, self.images = self._controls.values()
+        self.hint, self.card, self.table = HTML(), HTML(), HTML()
+        self.parts = [self.hint, self.card, self.table]
+        self.children = [
+            *(self.domain, self.task, self.labels),
+            _row(self.images, self.hint),
+            self.status,
+            self.card,
+            self.table,
+        ]
+        self._guarded(self._start)
+        self._on(*self._controls.values())
+
+    def answers(self) -> dict[str, str]:
+        """The answer to every question."""
+        return {name: control.value for name, control in self._controls.items()}
+
+    def _start(self) -> None:
+        problems.problem_of(**self._wish)  # says which answer there is not
+        for name, control in self._controls.items():
+            control.value = self._wish[name]
+        self._update()
+
+    def _update(self) -> None:
+        complete = self.labels.value == "all"
+        self.images.disabled = complete
+        self.hint.value = "all images have labels: none is left without" if complete else ""
+        self.card.value = markup.problem_card(problems.problem_of(**self.answers()))
+        self.table.value = markup.problem_table(problems.cell_of(**self.answers()))
+
+    def _picture(self) -> Figure:
+        return viz.problems_figure(**self.answers())
