@@ -1,0 +1,101 @@
+"""What the browser tests do with a view: find its controls, change them, tell pictures apart."""
+
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, TimeoutError
+
+_FINGERPRINTS = """async view => {
+  const found = [];
+  for (const image of view.querySelectorAll(".labor-picture img")) {
+    if (!image.src || image.closest("figure").hidden) { found.push(""); continue; }
+    const bytes = await fetch(image.src).then(got => got.arrayBuffer(), () => null);
+    if (!bytes) { found.push("just replaced"); continue; }
+    const digest = await crypto.subtle.digest("SHA-256", bytes);
+    found.push(Array.from(new Uint8Array(digest)).join(","));
+  }
+  return found;
+}"""
+_TEXTS = "view => [...view.querySelectorAll('.widget-html')].map(part => part.innerHTML)"
+
+
+def open_notebook(page: Page, lab: str, name: str) -> None:
+    """Open a notebook in JupyterLab and run all of its cells."""
+    page.goto(f"{lab}/lab/tree/{name}?reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    for _ in range(5):  # a command that comes before the kernel is connected is lost
+        page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        try:
+            page.wait_for_selector(r"css=.jp-InputPrompt >> text=/\[[*\d]/", timeout=5_000)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"{name} does not start to run")
+
+
+def wait_for_view(page: Page, css: str, seconds: float = 240) -> Locator:
+    """A widget of ours by its class, once it shows a picture."""
+    error = '[data-mime-type="application/vnd.jupyter.stderr"]'  # a traceback, too
+    first = page.locator(f".{css}, {error}").first
+    first.wait_for(state="visible", timeout=seconds * 1000)
+    view = page.locator(f".{css}").first
+    assert view.count(), first.inner_text()[-1500:]
+    view.scroll_into_view_if_needed()
+    view.locator(".labor-picture img, table").first.wait_for(state="visible")
+    return view
+
+
+def pictures(view: Locator) -> list[str]:
+    """A fingerprint of every picture of a view; "" for one that is hidden."""
+    return view.evaluate(_FINGERPRINTS)
+
+
+def texts(view: Locator) -> list[str]:
+    """What a view's tables and sentences hold."""
+    return view.evaluate(_TEXTS)
+
+
+def changed(view: Locator, action: Callable[[], None], what=pictures, seconds: float = 10) -> bool:
+    """Whether a view's pictures (or `texts`) change after the action; no error may show.
+
+    Waits until they have come to rest, so that the next action sees its own change alone.
+    """
+    before = what(view)
+    action()
+    end = time.monotonic() + seconds
+    while (now := what(view)) == before:
+        if time.monotonic() > end:
+            return False
+        view.page.wait_for_timeout(50)
+    while now != (later := (view.page.wait_for_timeout(250), what(view))[1]):
+        now = later
+    alert = view.locator('[role="alert"]')
+    assert alert.count() == 0, alert.inner_text()
+    return True
+
+
+def dropdown(view: Locator, label: str) -> Locator:
+    return view.get_by_label(label, exact=True).and_(view.locator("select"))
+
+
+def choose_another(select: Locator) -> None:
+    """Another option of a dropdown than the one it shows."""
+    options = select.locator("option").all_inner_texts()
+    now = select.evaluate("control => control.selectedIndex")
+    select.select_option(index=(now + 1) % len(options))
+
+
+def press(view: Locator, label: str) -> None:
+    """A button, or the one of a few that carries this text."""
+    view.get_by_role("button", name=label, exact=True).first.click()
+
+
+def tick(view: Locator, label: str) -> None:
+    view.get_by_label(label, exact=True).click()
+
+
+def step_slider(view: Locator, key: str = "ArrowRight") -> None:
+    handle = view.locator(".noUi-handle").first
+    handle.focus()
+    handle.press(key)

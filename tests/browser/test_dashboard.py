@@ -1,0 +1,41 @@
+"""The dashboard of `make dashboard` in a browser: a page without code whose controls work."""
+
+import re
+
+import pytest
+from browser.conftest import PROJECT, free_port, serving
+from browser.driving import changed, choose_another, dropdown, press, texts, tick, wait_for_view
+
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def dashboard():
+    """The Makefile's command on another port: its address."""
+    told = re.search(r"(?m)^\t\$\(PY\) -m (voila .+)$", MAKEFILE)[1].split()
+    port = free_port()
+    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
+    assert f"--port={port}" in command
+    with serving([*command, "--no-browser"], f"http://127.0.0.1:{port}/static/") as url:
+        yield url.removesuffix("static/")
+
+
+def test_servers_listen_on_this_machine_only():
+    assert "--Voila.ip=127.0.0.1" in MAKEFILE
+    assert "--ServerApp.ip=127.0.0.1" in MAKEFILE
+
+
+def test_dashboard(page, dashboard):
+    page.goto(dashboard, timeout=240_000)
+    view = wait_for_view(page, "labor-compare")
+    assert "open_run(" not in page.inner_text("body"), "a page without code"
+    assert changed(view, lambda: press(view, "pixels"))
+    assert changed(view, lambda: choose_another(dropdown(view, "metric")))
+    assert changed(view, lambda: tick(view, "random pixels"))
+    assert changed(view, lambda: tick(view, "road"), texts)
+    assert changed(view, lambda: press(view, "2"))  # page of images
+    press(view, "No class")
+    view.get_by_text("choose at least one class").wait_for()  # a line, and no traceback
+    assert changed(view, lambda: press(view, "All classes"), texts)
+    assert changed(view, lambda: press(view, "All methods"), texts)
+    assert changed(view, lambda: press(view, "Main methods"), texts)
