@@ -115,7 +115,8 @@ def _heat_cell(value: float, spread: float | None) -> str:
 def problem_card(problem: problems.Problem) -> str:
     """A problem's name, meaning, example and notebooks."""
     links = ", ".join(
-        f'<a href="{html.escape(name)}.ipynb" target="_blank">{html.escape(name)}</a>'
+        f'<a href="{html.escape(name)}.ipynb" target="_blank" style="text-decoration:underline">'
+        f"{html.escape(name)}</a>"
         for name in problem.notebooks
     )
     name = problem.name[0].upper() + problem.name[1:]
