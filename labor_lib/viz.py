@@ -39,6 +39,7 @@ FAMILIES = {
     "pixels": "pixels",
     "all": "all labels",
 }
+_CIVIDIS = matplotlib.colormaps["cividis"]
 _LOOK = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -455,7 +456,7 @@ def heat_colours(value: float) -> tuple[str, str]:
     """Background and text colour of a cell of the heat map; value in percent."""
     if np.isnan(value):
         return "#ffffff", "black"
-    red, green, blue, _ = matplotlib.colormaps["cividis"](value / 100)
+    red, green, blue, _ = _CIVIDIS(value / 100)
     light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # luminance
     return to_hex((red, green, blue)), "black" if light else "white"
 
@@ -611,7 +612,7 @@ def paint(
     allowed = np.ones((rows, columns), bool) if inside is None else inside
     if field is not None:
         there = allowed & np.isfinite(field)
-        colours = matplotlib.colormaps["cividis"](np.nan_to_num(field))[..., :3] * 255
+        colours = _CIVIDIS(np.nan_to_num(field))[..., :3] * 255
         shown[there] = 0.15 * grey[there] + 0.85 * colours[there]
     if mask is not None:
         there = allowed & mask

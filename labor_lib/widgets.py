@@ -10,9 +10,10 @@ All pictures are `Picture`s. Every view has `figure()`, the same state without a
 that fails writes one line into the view's status and leaves the controls usable.
 """
 
+import gc
 import html
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -84,10 +85,6 @@ class Picture(anywidget.AnyWidget):
         """Draw H x W x 3 uint8."""
         with self.hold_sync():
             self.png, self.alt, self.caption = viz.picture_png(picture), alt, caption
-
-    def show_figure(self, figure: Figure, alt: str) -> None:
-        """Draw a figure."""
-        self.show(viz.figure_picture(figure), alt)
 
     def clear(self) -> None:
         with self.hold_sync():
@@ -168,6 +165,22 @@ class _View(VBox):
 ALL = "all"  # a dropdown shows nothing where its value is None
 _ALERT = "line-height:1.4; border-left:4px solid #d55e00; padding:2px 8px; margin:2px 0"
 _ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"
+
+
+@contextmanager
+def _no_pauses() -> Iterator[None]:
+    """For drawing figures: collect their rubbish right after, while it is young.
+
+    Left alone it grows old, and Python then looks through all that torch and pandas hold: 0.2 s.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect(1)
+        if enabled:
+            gc.enable()
 
 
 def _row(*children, align: str = "center") -> HBox:
@@ -705,10 +718,15 @@ class CompareDashboard(_View):
         methods, classes = self.chosen(self.methods), self.chosen(self.classes)
         if self._changed("curve", methods, classes, self.metric.value, self.axis.value):
             score = self._score()
-            figure = viz.budget_curve(scored, self.axis.value, self.run.title(score), quick=True)
+            with _no_pauses():
+                figure = viz.budget_curve(
+                    scored, self.axis.value, self.run.title(score), quick=True
+                )
+                picture = viz.figure_picture(figure)
+                del figure
             alt = f"{score} of {len(methods)} methods against {self.axis.value}"
             sentence = viz.best_sentence(scored, score)
-            self.curve.show(viz.figure_picture(figure), alt, sentence)
+            self.curve.show(picture, alt, sentence)
         if self._changed("heat", methods, classes):
             self.heat.value = markup.heat_table(by_class)
         page, rows = self.page.value, ["image", "truth", *methods]
