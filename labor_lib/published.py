@@ -23,7 +23,7 @@ def published(path: Path = FILE) -> pd.DataFrame:
 
     paper, setting (source -> target), classes (how many are averaged), method as the paper calls
     it, network, budget (what was labelled of the target, in words), miou.
-    checked: False where the figure was noted from memory and could not be read again.
+    checked: False where the figure is second-hand and could not be verified.
     ours: the method of the registry that does the same, or "".
     source: where the figure stands, and "as quoted in" where that is not the paper itself.
     Raises InputError where the file is missing or damaged.

@@ -33,7 +33,7 @@ def test_every_figure_has_a_source_and_is_a_percentage():
     # a paper whose figure was read elsewhere says where
     assert table.loc[table["paper"].str.startswith("ADVENT"), "source"].str.contains("quoted").all()
     unchecked = table[~table["checked"]]
-    assert unchecked["source"].str.contains("from memory").all()
+    assert unchecked["source"].str.contains("second-hand").all()
 
 
 def test_no_figure_stands_there_twice():
