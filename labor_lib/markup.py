@@ -89,12 +89,15 @@ def heat_table(table) -> str:
         + "</tr>"
         for method, scores in means.iterrows()
     )
+    title = (
+        "IoU by class in %, last stage, mean over seeds; mIoU over the chosen classes "
+        "\u00b1 standard deviation"
+    )
     return (
+        f'<div style="font-weight:600; line-height:1.4; padding:4px 0">{title}</div>'
         '<div style="overflow-x:auto"><table style="border-collapse:collapse; line-height:1.5; '
-        'white-space:nowrap"><caption style="text-align:left; font-weight:600">IoU by class in %, '
-        "last stage, mean over seeds; mIoU over the chosen classes \u00b1 standard deviation"
-        f'</caption><tr><td></td><th scope="col" style="vertical-align:bottom">mIoU</th>{head}</tr>'
-        f"{rows}</table></div>"
+        'white-space:nowrap"><tr><td></td><th scope="col" style="vertical-align:bottom">mIoU</th>'
+        f"{head}</tr>{rows}</table></div>"
     )
 
 

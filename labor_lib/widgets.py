@@ -52,7 +52,7 @@ _STYLE = """
 .labor-picture img.labor-picture-smooth { image-rendering: auto; }
 .labor-wide .labor-picture-frame, .labor-wide .labor-picture img { width: 100%; }
 .labor-picture-clickable { cursor: zoom-in; }
-.labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
+.labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: -3px; }
 .labor-picture figcaption { line-height: 1.4; padding: 2px 0 6px; max-width: 900px; }
 .labor-picture figcaption { font-weight: 600; }
 """
