@@ -1023,7 +1023,7 @@ def prototype_figure(
     places = (axes[0, 0], axes[0, 1], axes[1, 1])
     for place, (name, picture) in zip(places, pictures.items(), strict=True):
         place.imshow(picture, interpolation="antialiased")
-        place.set_title(name, fontsize=11)
+        place.set_title(_wrapped(_plain(name), 46), fontsize=11)
         place.set_xticks([])
         place.set_yticks([])
         place.spines[:].set_visible(False)
@@ -1035,9 +1035,9 @@ def prototype_figure(
     bars.invert_yaxis()
     bars.set_xlim(0, 1)
     bars.set_title("\u03bc(k): mean probability", fontsize=11)
-    sentence = prototype_sentence(view, prototype, class_set)
+    sentence = _wrapped(_plain(prototype_sentence(view, prototype, class_set)), 88)
     figure.suptitle(
-        _plain(f"{title}\n{sentence}" if title else sentence),
+        f"{_plain(title)}\n{sentence}" if title else sentence,
         x=0.01,
         ha="left",
         fontsize=12,
@@ -1236,12 +1236,11 @@ def stacked(figures: Sequence[Figure], title: str = "") -> Figure:
     """Figures below each other, as pictures."""
     pictures = [figure_picture(one) for one in figures]
     heights = [WIDTH * p.shape[0] / p.shape[1] for p in pictures]
-    head = 0.4 if title else 0
+    title = _wrapped(_plain(title), 90)
+    head = 0.15 + 0.22 * len(title.splitlines()) if title else 0
     figure = Figure(figsize=(WIDTH, sum(heights) + head), dpi=DPI)
     if title:
-        figure.text(
-            0.01, 1 - 0.2 / (sum(heights) + head), _plain(title), va="center", weight="bold"
-        )
+        figure.text(0.01, 1 - 0.5 * head / (sum(heights) + head), title, va="center", weight="bold")
     top = sum(heights)
     for picture, height in zip(pictures, heights, strict=True):
         top -= height
