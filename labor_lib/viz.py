@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image, ImageDraw
+from scipy.ndimage import binary_dilation
 
 from labor_lib import problems
 from labor_lib.annotation.cost import count_cost
@@ -611,12 +612,11 @@ def paint(
         shown = 0.55 * grey + 25
     allowed = np.ones((rows, columns), bool) if inside is None else inside
     if field is not None:
-        there = allowed & np.isfinite(field)
+        there = np.isfinite(field)
         colours = _CIVIDIS(np.nan_to_num(field))[..., :3] * 255
         shown[there] = 0.15 * grey[there] + 0.85 * colours[there]
     if mask is not None:
-        there = allowed & mask
-        shown[there] = 0.35 * shown[there] + 0.65 * np.array(MASK_COLOUR)
+        shown[mask] = 0.35 * shown[mask] + 0.65 * np.array(MASK_COLOUR)
     shown[~allowed] = 0.25 * grey[~allowed] + 20
     height = max(1, round(width * rows / columns))
     picture = _enlarged(shown.round().astype(np.uint8), box, (width, height))
@@ -626,6 +626,7 @@ def paint(
         picture[there & stripes] = ERROR_COLOUR
     if asked is not None:
         there = _enlarged((allowed & asked).astype(np.uint8), box, (width, height)) > 0
+        picture[binary_dilation(there)] = (0, 0, 0)  # an outline: seen on yellow entropy, too
         picture[there] = ASKED_COLOUR
     return _with_markers(picture, points, rings, columns, box)
 
@@ -833,7 +834,7 @@ def layer_legend(view, class_set: ClassSet, layers: Layers) -> list[tuple[str, t
     if IGNORE in found:
         entries.append(("void", (0, 0, 0), "class"))
     if "entropy" in over:
-        entries.append(("entropy: blue 0, yellow 1", (255, 234, 70), "entropy"))
+        entries.append(("entropy: blue 0, yellow 1", (0, 34, 78), "entropy"))
     if "error" in over:
         entries.append(("error of the model", ERROR_COLOUR, "error"))
     if "mask" in over and view.mask is not None:

@@ -761,6 +761,7 @@ class CompareDashboard(_View):
                 viz.budget_curve(scored, self.axis.value, score),
                 viz.class_heatmap(by_class),
                 viz.image_grid(rows, [f"image {n}" for n in self._on_page(self.page.value)]),
+                viz.class_legend(self.run.class_set),
             ],
             viz.best_sentence(scored, self._score()),
         )
