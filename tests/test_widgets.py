@@ -586,6 +586,12 @@ def test_prototype_viewer_follows_seed_stage_image_and_zoom(run):
         assert viewer.error == ""
         assert viewer.similarity.png != before
     assert "seed 1, stage 2, image 3" in viewer.picture.alt
+    before = run.asked_before("ppl", 1, 2).mask(3)  # what stage 1 asked is left out
+    left = widgets.prototypes_of(*run.pair("ppl", 1, 2, 3), before)
+    total = sum(len(one.members) for one in left.values())
+    assert total == MASK.sum() - before.sum()
+    names = [f"{STREETS14.names[k]} ({len(one.members)})" for k, one in left.items()]
+    assert [name for name, _ in viewer.chosen.options] == names
     whole = viewer.picture.png, viewer.similarity.png
     press(viewer.similarity, "click", 0.5, 0.5)
     assert viewer.window.zoom == 2
