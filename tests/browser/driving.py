@@ -16,11 +16,13 @@ _FINGERPRINTS = """async view => {
   }
   return found;
 }"""
+_ALL_RUN = """() => ![...document.querySelectorAll(".jp-InputPrompt")]
+  .some(prompt => prompt.textContent.includes("*"))"""
 _TEXTS = "view => [...view.querySelectorAll('.widget-html')].map(part => part.innerHTML)"
 
 
 def open_notebook(page: Page, lab: str, name: str) -> None:
-    """Open a notebook in JupyterLab and run all of its cells."""
+    """Open a notebook in JupyterLab and run all of its cells; a busy kernel answers no control."""
     page.goto(f"{lab}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
@@ -30,11 +32,12 @@ def open_notebook(page: Page, lab: str, name: str) -> None:
             page.wait_for_selector(r"css=.jp-InputPrompt >> text=/\[[*\d]/", timeout=5_000)
         except TimeoutError:
             continue
+        page.wait_for_function(_ALL_RUN, timeout=360_000)
         return
     raise AssertionError(f"{name} does not start to run")
 
 
-def wait_for_view(page: Page, css: str, seconds: float = 240) -> Locator:
+def wait_for_view(page: Page, css: str, seconds: float = 30) -> Locator:
     """A widget of ours by its class, once it shows a picture."""
     error = '[data-mime-type="application/vnd.jupyter.stderr"]'  # a traceback, too
     first = page.locator(f".{css}, {error}").first

@@ -27,7 +27,7 @@ def test_servers_listen_on_this_machine_only():
 
 def test_dashboard(page, dashboard):
     page.goto(dashboard, timeout=240_000)
-    view = wait_for_view(page, "labor-compare")
+    view = wait_for_view(page, "labor-compare", seconds=240)
     assert "open_run(" not in page.inner_text("body"), "a page without code"
     assert changed(view, lambda: press(view, "pixels"))
     assert changed(view, lambda: choose_another(dropdown(view, "metric")))
@@ -37,5 +37,6 @@ def test_dashboard(page, dashboard):
     press(view, "No class")
     view.get_by_text("choose at least one class").wait_for()  # a line, and no traceback
     assert changed(view, lambda: press(view, "All classes"), texts)
-    assert changed(view, lambda: press(view, "All methods"), texts)
-    assert changed(view, lambda: press(view, "Main methods"), texts)
+    for button in ("All methods", "Main methods"):
+        assert changed(view, lambda: tick(view, "AdaBN"), texts)
+        assert changed(view, lambda button=button: press(view, button), texts), button
