@@ -94,6 +94,12 @@ def press(view: Locator, label: str) -> None:
     view.get_by_role("button", name=label, exact=True).first.click()
 
 
+def press_another(view: Locator, which: int = 0) -> None:
+    """Another one of a few buttons than the one that is pressed. which: of the view's groups."""
+    group = view.locator(".widget-toggle-buttons").nth(which)
+    group.locator("button:not(.mod-active)").first.click()
+
+
 def tick(view: Locator, label: str) -> None:
     view.get_by_label(label, exact=True).click()
 

@@ -9,6 +9,7 @@ from browser.driving import (
     dropdown,
     open_notebook,
     press,
+    press_another,
     step_slider,
     texts,
     tick,
@@ -21,10 +22,7 @@ def test_setting_chooser(page, lab):
     view = wait_for_view(page, "labor-settings")
     first = view.inner_text()
     for question in (0, 1, 3, 2):  # all images labelled leaves nothing to ask of the last
-        row = view.locator(".widget-toggle-buttons").nth(question)
-        assert changed(
-            view, lambda row=row: row.locator("button:not(.mod-active)").first.click(), texts
-        ), question
+        assert changed(view, lambda which=question: press_another(view, which), texts), question
     assert view.inner_text() != first
 
 
@@ -41,7 +39,7 @@ def test_selection_explorer(page, lab):
     open_notebook(page, lab, "06_spl.ipynb")
     view = wait_for_view(page, "labor-explorer")
     assert changed(view, lambda: choose_another(dropdown(view, "method")))
-    assert changed(view, lambda: press(view, "2"), texts)  # stage
+    assert changed(view, lambda: press_another(view), texts)  # stage
     assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
     for base in ("truth", "prediction", "image"):
         assert changed(view, lambda base=base: press(view, base)), base
@@ -72,7 +70,7 @@ def test_prototype_viewer(page, lab):
     open_notebook(page, lab, "07_ppl.ipynb")
     view = wait_for_view(page, "labor-prototypes")
     assert changed(view, lambda: choose_another(dropdown(view, "predicted class k")))
-    assert changed(view, lambda: press(view, "2"))  # stage
+    assert changed(view, lambda: press_another(view))  # stage
     assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
     picture = view.locator(".labor-picture-frame").first
     assert changed(view, lambda: picture.click(position={"x": 200, "y": 100}))
