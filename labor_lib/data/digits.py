@@ -3,7 +3,7 @@
 Only NumPy arrays here; `classification.py` makes domains and shifts of them. Everything is drawn
 from a NumPy generator, so the same seed gives the same pixels.
 
-`mnist_m` is the recipe of MNIST-M (Ganin et al., "Domain-Adversarial Training of Neural Networks",
+`blended` is the recipe of MNIST-M (Ganin et al., "Domain-Adversarial Training of Neural Networks",
 JMLR 2016, 5.2.4): |background - digit| in every channel. There the backgrounds are patches of
 photographs (BSDS500), here `textures` draws them; real ones go through the same function.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
@@ -27,7 +27,9 @@ FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
-_HEIGHT = 64  # pixels of a digit before it is made small
+BOLD = tuple(name for name in FONTS if "Bol" in name or name == "cmb10")
+COLOURS, CONTRAST, GRAIN = (0, 128), 80, 10
+_HEIGHT = 48  # size of the fonts in pixels, before the digits are made small
 
 
 @lru_cache(maxsize=1)
@@ -48,48 +50,39 @@ def enlarged(images: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=len(FONTS))
 def _font(name: str) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), f"fonts/ttf/{name}.ttf"), _HEIGHT)
+    file = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    return ImageFont.truetype(file, _HEIGHT)
 
 
-def printed_digit(digit: int, rng: np.random.Generator, size: int) -> np.ndarray:
-    """One digit in a random font, thinned or thickened, sheared, turned: size x size uint8."""
-    middle = 3 * _HEIGHT // 2
+def _printed_digit(digit: int, rng: np.random.Generator, size: int) -> np.ndarray:
+    """One digit in a random font, its strokes thickened, sheared, turned: size x size."""
+    middle = _HEIGHT
     page = Image.new("L", (2 * middle, 2 * middle))
-    font = _font(FONTS[rng.integers(len(FONTS))])
-    ImageDraw.Draw(page).text((middle, middle), str(digit), fill=255, font=font, anchor="mm")
-    weight = rng.integers(-1, 3)  # -1: thinner by a pixel on each side of a stroke; 2: thicker
-    if weight:
-        page = page.filter(
-            (ImageFilter.MinFilter, ImageFilter.MaxFilter)[int(weight > 0)](
-                2 * abs(int(weight)) + 1
-            )
-        )
+    name = FONTS[rng.integers(len(FONTS))]
+    grown = 0 if name in BOLD else int(rng.integers(0, 4))  # pixels on each side of a stroke
+    ImageDraw.Draw(page).text(
+        (middle, middle), str(digit), fill=255, font=_font(name), anchor="mm", stroke_width=grown
+    )
     angle, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.25, 0.25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = turn @ np.array([[1, shear], [0, 1]])
+    matrix = turn @ np.array([[1, shear], [0, 1]])  # from a place on the new page to the old
     offset = middle - matrix @ (middle, middle)
-    (a, b), (d, e) = matrix
-    page = page.transform(
-        page.size,
-        Image.Transform.AFFINE,
-        (a, b, offset[0], d, e, offset[1]),
-        Image.Resampling.BILINEAR,
-    )
+    affine = np.column_stack([matrix, offset]).flatten().tolist()
+    page = page.transform(page.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
     page = page.crop(page.getbbox())
+
     height = round(size * rng.uniform(0.8, 1.0))
-    width = min(size, max(2, round(height * page.width / page.height * rng.uniform(0.75, 1.05))))
-    small = page.resize((width, height), Image.Resampling.BOX)
+    width = round(height * page.width / page.height * rng.uniform(0.75, 1.05))
+    small = page.resize((min(size, max(2, width)), height), Image.Resampling.BOX)
     frame = Image.new("L", (size, size))
-    left, top = (size - width) // 2, (size - height) // 2
-    frame.paste(small, (left + rng.integers(-1, 2), top + rng.integers(-1, 2)))
+    left, top = (size - small.width) // 2, (size - height) // 2
+    frame.paste(small, (left + int(rng.integers(-1, 2)), top + int(rng.integers(-1, 2))))
     return np.asarray(frame)
 
 
-def printed(per_class: int, seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Printed digits: N x size x size uint8 and N labels int64, N = 10 per_class."""
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(10), per_class)
-    return np.stack([printed_digit(int(digit), rng, size) for digit in labels]), labels
+def printed(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A printed digit for each label: N x size x size uint8."""
+    return np.stack([_printed_digit(int(digit), rng, size) for digit in labels])
 
 
 # ------------------------------------------------------------------- textured backgrounds
@@ -124,17 +117,18 @@ def _pattern(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Colour backgrounds, count x 3 x size x size uint8: two colours mixed by a pattern, grain."""
+    """Colour backgrounds, count x 3 x size x size uint8: a colour, a pattern, grain."""
     drawn = np.empty((count, 3, size, size))
     for texture in drawn:
         pattern = _pattern(size, rng)
-        first, second = rng.uniform(0, 255, (2, 3, 1, 1))
-        texture[:] = first + (second - first) * pattern
-        texture += rng.uniform(0, 20) * rng.standard_normal((3, size, size))
+        colour = rng.uniform(*COLOURS, (3, 1, 1))
+        change = rng.uniform(-CONTRAST, CONTRAST, (3, 1, 1))
+        texture[:] = colour + change * (pattern - 0.5)
+        texture += rng.uniform(0, GRAIN) * rng.standard_normal((3, size, size))
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 
-def mnist_m(digits: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
+def blended(digits: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
     """|background - digit| in each channel: N x h x w and N x 3 x h x w uint8 -> N x 3 x h x w."""
     digits = digits[:, None].astype(np.int16)  # N x 1 x h x w
     return np.abs(backgrounds.astype(np.int16) - digits).astype(np.uint8)
