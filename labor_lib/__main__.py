@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     family.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
     family.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
     family.add_argument("--out", type=Path, help="run folder; runs/family/SHIFT by default")
+    download = commands.add_parser("download", help="fetch real data, its hashes checked")
+    download.add_argument("name", help="mnist, usps, svhn or bsds500")
+    download.add_argument("--root", type=Path, default=Path("data"), help="where it is put")
     report = commands.add_parser("report", help="write report.html of a run folder again")
     report.add_argument("out", type=Path, help="run folder, such as runs/streets")
     readme = commands.add_parser("readme", help="write a run's table and pictures for README.md")
@@ -147,6 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
             run(options)
         elif options.command == "family":
             family(options)
+        elif options.command == "download":
+            from labor_lib.data.download import fetch
+
+            print(*fetch(options.name, options.root), sep="\n")
         elif options.command == "report":
             from labor_lib.report import write_report
 

@@ -408,7 +408,7 @@ def read_digits(name: str, root: str | Path, train: bool) -> Domain:
             raise
         raise InputError(
             f"{root}: {name} is not there or damaged; fetch it with "
-            f"python -m labor_lib.data.download {name.lower()} --root {root}"
+            f"python -m labor_lib download {name.lower()} --root {root}"
         ) from None
     return _domain(name, digits.DIGITS, images, labels)
 
