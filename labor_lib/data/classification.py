@@ -305,13 +305,14 @@ def read_lists(
             )
     rows = {name: _read_list(path) for name, path in lists.items()}
     names: dict[int, str] = {}
+    ids: dict[str, int] = {}
     for file, lines in rows.items():
         for number, path, label in lines:
             name = PurePosixPath(path).parent.name
-            if names.setdefault(label, name) != name:
+            if names.setdefault(label, name) != name or ids.setdefault(name, label) != label:
                 raise InputError(
-                    f"{root / file}: line {number} gives class id {label} to '{name}', elsewhere "
-                    f"it is '{names[label]}'; take all lists from one release"
+                    f"{root / file}: line {number} gives class id {label} to '{name}'; elsewhere "
+                    "that id or that class is another; take all lists from one release"
                 )
     read = {}
     for domain in domains:
@@ -367,15 +368,13 @@ def read_ccsa(
             except (ValueError, EOFError, OSError) as error:
                 raise InputError(f"{file}: not a NumPy file ({error}); fetch it again") from None
         images, labels = arrays["X"], arrays["y"]
-        if (
-            images.ndim != 3
-            or labels.shape != images.shape[:1]
-            or not np.isin(labels, range(10)).all()
-        ):
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise InputError(
                 f"{file}: {labels.shape} labels beside {images.shape} images, where there should "
-                "be N digits and N x height x width; fetch both again"
+                "be N and N x height x width; fetch both again"
             )
+        if not np.isin(labels, range(10)).all():
+            raise InputError(f"{file}: labels other than the digits 0 to 9; fetch it again")
         read.append(
             _domain(name, digits.DIGITS, images.astype(np.float32), labels.astype(np.int64))
         )
@@ -403,9 +402,9 @@ def read_digits(name: str, root: str | Path, train: bool) -> Domain:
             images, labels = data.data, data.labels.astype(np.int64)
         else:
             raise InputError(f"unknown digits '{name}': choose MNIST, USPS or SVHN")
-    except (RuntimeError, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (RuntimeError, OSError, EOFError, ValueError, IndexError, AssertionError):
         raise InputError(
             f"{root}: {name} is not there or damaged; fetch it with "
             f"python -m labor_lib download {name.lower()} --root {root}"

@@ -28,7 +28,7 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
 BOLD = tuple(name for name in FONTS if "Bol" in name or name == "cmb10")
-COLOURS, CONTRAST, GRAIN = (0, 128), 80, 10
+COLOURS, CONTRAST, GRAIN = (0, 110), 80, 10
 _HEIGHT = 48  # size of the fonts in pixels, before the digits are made small
 
 

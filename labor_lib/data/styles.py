@@ -1,9 +1,9 @@
 """Seven shapes in four styles, drawn for domain generalisation, like PACS but small.
 
-The *shape* is the class in every style. Colour and texture are a trap: in each style every class
-has its own colours (in *sketch*, its own hatching), which most of its images use, and no class has
-the same ones in two styles. A network that leans on them is right in the styles it was trained on
-and wrong in the one left out.
+The *shape* is the class in every style, dark on a lighter ground. Colour is a trap: in each style
+every class has its own colour of the object (in *sketch*, its own angle of hatching), which most of
+its images wear, and no class has the same one in two styles. A network that leans on it is right in
+the styles it was trained on and wrong in the one left out. The ground's colour means nothing.
 
 Only NumPy arrays here; `classification.py` makes domains of them.
 """
@@ -18,8 +18,8 @@ from labor_lib.runtime import derive_seed
 
 CLASSES = ("arrow", "cross", "fish", "heart", "house", "moon", "star")
 STYLES = ("photo", "cartoon", "sketch", "painting")
-BOND = 0.8  # share of the images that wear the colours of their class; the others any colours
-_FINE = 4  # pixels of the drawing for one of the image, along each side
+BOND = 0.7  # share of the images that wear the look of their class; the others wear any
+_FINE = 2  # pixels of the drawing for one of the image, along each side
 
 
 # --------------------------------------------------------------------------------- shapes
@@ -103,14 +103,14 @@ def _outline(shape: str) -> np.ndarray:
 def _placed(shape: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """The outline turned, stretched, bent a little and put somewhere: points x 2 in pixels."""
     points = _outline(shape)
-    angle = np.deg2rad(rng.uniform(-20, 20))
+    angle = np.deg2rad(rng.uniform(-15, 15))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    stretch = np.exp(rng.uniform(-0.15, 0.15, 2))
+    stretch = np.exp(rng.uniform(-0.1, 0.1, 2))
     if rng.random() < 0.5:
         stretch[0] *= -1
     points = points * stretch @ turn.T
     points = points + 0.06 * np.sin(3 * points[:, ::-1] + rng.uniform(0, 2 * np.pi, 2))
-    radius = size * rng.uniform(0.26, 0.38)
+    radius = size * rng.uniform(0.32, 0.42)
     room = size / 2 - radius
     centre = size / 2 + rng.uniform(-0.6, 0.6, 2) * room
     return centre + radius * points
@@ -124,9 +124,11 @@ def _mask(points: np.ndarray, size: int) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------- styles
+# Each is drawn from points x 2 and gives size x size x 3 floats around [0, 1]. Hues are in [0, 1].
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """3 values in [0, 1]."""
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
@@ -142,11 +144,11 @@ def _photo(points, object_hue, ground_hue, rng, size):
     """Light from one side, grain, a shadow, a background out of focus, noise."""
     mask = _mask(points, size)[..., None]
     y, x = np.mgrid[:size, :size] / size - 0.5
-    ground = _rgb(ground_hue, 0.45, 0.55) + 0.10 * _field(size, size / 4, rng)[..., None]
+    ground = _rgb(ground_hue, 0.35, 0.8) + 0.10 * _field(size, size / 4, rng)[..., None]
     light = rng.uniform(0, 2 * np.pi)
     shade = 0.75 + 0.6 * (x * np.cos(light) + y * np.sin(light))
     grain = 1 + 0.10 * _field(size, size / 16, rng)
-    surface = _rgb(object_hue, 0.6, 0.75) * (shade * grain)[..., None]
+    surface = _rgb(object_hue, 0.7, 0.5) * (shade * grain)[..., None]
     move = np.rint(-size / 14 * np.array([np.sin(light), np.cos(light)])).astype(int)
     shadow = ndimage.gaussian_filter(np.roll(mask[..., 0], move, (0, 1)), size / 24)
     ground = ground * (1 - 0.6 * shadow[..., None])
@@ -156,10 +158,10 @@ def _photo(points, object_hue, ground_hue, rng, size):
 
 def _cartoon(points, object_hue, ground_hue, rng, size):
     """Flat bright colours and a thick black outline."""
-    ground = Image.new("RGB", (size, size), _byte(_rgb(ground_hue, 0.45, 1.0)))
+    ground = Image.new("RGB", (size, size), _byte(_rgb(ground_hue, 0.35, 1.0)))
     draw = ImageDraw.Draw(ground)
     corners = [tuple(point) for point in points]
-    draw.polygon(corners, fill=_byte(_rgb(object_hue, 0.95, 0.95)))
+    draw.polygon(corners, fill=_byte(_rgb(object_hue, 0.95, 0.75)))
     width = round(size * rng.uniform(0.03, 0.05))
     draw.line([*corners, corners[0], corners[1]], fill=(10, 10, 10), width=width, joint="curve")
     return np.asarray(ground) / 255
@@ -168,68 +170,89 @@ def _cartoon(points, object_hue, ground_hue, rng, size):
 def _sketch(points, object_hue, ground_hue, rng, size):
     """Pencil on paper: an outline drawn twice with a shaking hand, and hatching inside."""
     page = Image.new("L", (size, size), 255)
-    hatch = Image.new("L", (size, size), 255)
+    hatch = Image.new("L", (size, size), 150)  # shaded, then hatched
     draw = ImageDraw.Draw(hatch)
-    angle, gap = np.pi * object_hue, size * (0.05 + 0.06 * ((ground_hue * 7) % 1))
+    angle, gap = np.pi * object_hue, size * rng.uniform(0.04, 0.07)
     along = np.array([np.cos(angle), np.sin(angle)])
     for offset in np.arange(-size, size, gap):
         start = size / 2 + offset * along[::-1] * (-1, 1) + rng.normal(0, size / 100, 2)
         ends = np.concatenate([start - size * along, start + size * along])
-        draw.line(ends.tolist(), fill=110, width=max(1, size // 80))
+        draw.line(ends.tolist(), fill=70, width=max(1, size // 60))
     page.paste(hatch, mask=Image.fromarray((255 * _mask(points, size)).astype(np.uint8)))
     draw = ImageDraw.Draw(page)
     for _ in range(2):
         shaken = points + rng.normal(0, size / 120, points.shape)
         corners = [tuple(point) for point in (*shaken, shaken[0])]
         draw.line(corners, fill=40, width=max(2, size // 50), joint="curve")
-    paper = np.asarray(page)[..., None] / 255 * np.array([1, 0.99, 0.96])
+    paper = np.asarray(page)[..., None] / 255 * _rgb(ground_hue, 0.12, 1.0)
     return paper + 0.02 * _field(size, 4, rng)[..., None]
 
 
 def _painting(points, object_hue, ground_hue, rng, size):
-    """Brush strokes, first the background's, then the object's."""
-    page = Image.new("RGB", (size, size), _byte(_rgb(ground_hue, 0.5, 0.6)))
-    draw = ImageDraw.Draw(page)
-    mask = _mask(points, size) > 0.5
-    inside = np.argwhere(ndimage.binary_erosion(mask, iterations=size // 32))[:, ::-1]
-    for hue, count, length in ((ground_hue, 90, 0.16), (object_hue, 90, 0.05)):
+    """Brush strokes that follow one direction in the background and another in the object."""
+    layers = []
+    for hue, light, reach, width in (
+        (ground_hue, 0.85, 0.10, 0.05),
+        (object_hue, 0.40, 0.05, 0.04),
+    ):
+        page = Image.new("RGB", (size, size), _byte(_rgb(hue, 0.6, light)))
+        draw = ImageDraw.Draw(page)
         flow = rng.uniform(0, np.pi)
-        for _ in range(count):
-            where = rng.uniform(0, size, 2)
-            if hue is object_hue:
-                where = inside[rng.integers(len(inside))]
+        for _ in range(120):
             angle = flow + rng.normal(0, 0.3)
-            reach = size * length * np.array([np.cos(angle), np.sin(angle)])
-            colour = _rgb(hue + rng.normal(0, 0.03), rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.9))
-            ends = np.concatenate([where - reach, where + reach])
-            draw.line(ends.tolist(), fill=_byte(colour), width=max(2, size // 20))
-    return np.asarray(page) / 255 + 0.03 * _field(size, 3, rng)[..., None]
+            along = size * reach * np.array([np.cos(angle), np.sin(angle)])
+            middle = rng.uniform(0, size, 2)
+            colour = _rgb(
+                hue + rng.normal(0, 0.03), rng.uniform(0.4, 0.8), light + rng.uniform(-0.15, 0.15)
+            )
+            ends = np.concatenate([middle - along, middle + along])
+            draw.line(ends.tolist(), fill=_byte(colour), width=max(2, round(size * width)))
+        layers.append(np.asarray(page) / 255)
+    ground, surface = layers
+    mask = _mask(points + rng.normal(0, size / 100, points.shape), size)[..., None]
+    canvas = 0.03 * _field(size, 3, rng)[..., None]
+    return ground * (1 - mask) + surface * mask + canvas
 
 
 def _byte(colour: np.ndarray) -> tuple[int, ...]:
+    """3 values in [0, 1] -> a colour as Pillow has it."""
     return tuple(round(255 * float(part)) for part in colour)
 
 
 _DRAW = {"photo": _photo, "cartoon": _cartoon, "sketch": _sketch, "painting": _painting}
 
 
+def _looks(style: str, seed: int) -> np.ndarray:
+    """The look that belongs to each class in a style: 7 numbers from 0 to 6.
+
+    A look is the object's colour, in sketches the angle of its hatching.
+    """
+    order = np.random.default_rng(derive_seed("looks", seed)).permutation(len(CLASSES))
+    return np.roll(order, STYLES.index(style))
+
+
+def _worn(label: int, rng: np.random.Generator) -> int:
+    """Whose look an image of class `label` wears: mostly its own, else those of any class."""
+    return label if rng.random() < BOND else int(rng.integers(len(CLASSES)))
+
+
 def draw_styles(
     style: str, per_class: int, seed: int, size: int = 48
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One style: N x 3 x size x size uint8 and N labels int64, N = 7 per_class."""
-    rng = np.random.default_rng([derive_seed("styles", style), seed])
-    hues = np.random.default_rng(seed).permutation(len(CLASSES))
-    images, labels = [], np.repeat(np.arange(len(CLASSES)), per_class)
-    for label in labels:
-        own = label if rng.random() < BOND else rng.integers(len(CLASSES))
-        place = STYLES.index(style)
-        object_hue, ground_hue = (
-            (hues[(own + step) % len(CLASSES)] + rng.uniform(-0.25, 0.25)) / len(CLASSES)
-            for step in (place, 2 * place + 3)
-        )
-        fine = size * _FINE // 2
+    """One style: N x 3 x size x size uint8 and N labels int64, N = 7 per_class.
+
+    The looks depend on the seed, but a style differs from the others in those of every class.
+    """
+    rng = np.random.default_rng(derive_seed("styles", style, seed))
+    looks = _looks(style, seed)
+    labels = np.repeat(np.arange(len(CLASSES)), per_class)
+    images = np.empty((len(labels), 3, size, size), np.uint8)
+    fine = size * _FINE
+    for image, label in zip(images, labels, strict=True):
+        object_hue = (looks[_worn(int(label), rng)] + rng.uniform(-0.25, 0.25)) / len(CLASSES)
+        ground_hue = rng.random()
         points = _placed(CLASSES[label], fine, rng)
-        image = _DRAW[style](points, object_hue, ground_hue, rng, fine)
-        image = Image.fromarray((255 * np.clip(image, 0, 1)).astype(np.uint8)).reduce(_FINE // 2)
-        images.append(np.asarray(image).transpose(2, 0, 1))
-    return np.stack(images), labels
+        drawn = _DRAW[style](points, float(object_hue), float(ground_hue), rng, fine)
+        picture = Image.fromarray((255 * np.clip(drawn, 0, 1)).astype(np.uint8)).reduce(_FINE)
+        image[:] = np.asarray(picture).transpose(2, 0, 1)
+    return images, labels
