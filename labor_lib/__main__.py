@@ -34,6 +34,23 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="run folder; runs/PRESET by default")
     run.add_argument("--evaluate-on", choices=("test", "val"), help="val: to choose settings by")
     run.add_argument("--no-imagenet", action="store_true", help="ResNet-101 from random weights")
+    family = commands.add_parser("family", help="classification: DANN, CCSA, SagNet and baselines")
+    family.add_argument("--shift", default="textured", help="textured, fonts, styles, ccsa, folder")
+    family.add_argument("--root", type=Path, help="folder of images (DOMAIN/CLASS/*) or of CCSA's")
+    family.add_argument("--source", default="", help="domain of --root to adapt from; else one is")
+    family.add_argument("--target", default="", help="domain to adapt to;      left out at a time")
+    family.add_argument("--methods", default="all", help="names with commas between, or all")
+    family.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
+    family.add_argument("--few", default="", help="labelled target images a class, such as 1,3,5,7")
+    family.add_argument("--repetition", type=int, default=0, help="of CCSA's split files")
+    family.add_argument("--network", choices=("small", "resnet18"), help="for --shift folder")
+    family.add_argument("--no-imagenet", action="store_true", help="ResNet-18 from random weights")
+    family.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
+    family.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
+    family.add_argument("--out", type=Path, help="run folder; runs/family/SHIFT by default")
+    download = commands.add_parser("download", help="fetch real data, its hashes checked")
+    download.add_argument("name", help="mnist, usps, svhn or bsds500")
+    download.add_argument("--root", type=Path, default=Path("data"), help="where it is put")
     report = commands.add_parser("report", help="write report.html of a run folder again")
     report.add_argument("out", type=Path, help="run folder, such as runs/streets")
     readme = commands.add_parser("readme", help="write a run's table and pictures for README.md")
@@ -43,17 +60,17 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def number_list(text: str) -> list[int]:
+def number_list(text: str, option: str = "--seeds") -> list[int]:
     """ "0-2,5" -> [0, 1, 2, 5]; raises InputError for anything else."""
     numbers = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
         if not found or int(found[1]) > int(found[2] or found[1]):
-            raise InputError(f"--seeds '{text}': give numbers such as 0 or 0-4 or 0,3")
+            raise InputError(f"{option} '{text}': give numbers such as 0 or 0-4 or 0,3")
         last = min(int(found[2] or found[1]), int(found[1]) + 1000)
         numbers += range(int(found[1]), last + 1)
         if len(numbers) > 1000:
-            raise InputError(f"--seeds '{text}': at most 1000 seeds in a run")
+            raise InputError(f"{option} '{text}': at most 1000 numbers in a run")
     return list(dict.fromkeys(numbers))
 
 
@@ -107,12 +124,36 @@ def run(options: argparse.Namespace) -> None:
     print(f"report: {write_report(out)}")
 
 
+def family(options: argparse.Namespace) -> None:
+    from labor_lib.family import FamilyExperiment, Where, configure, print_summary, resolve
+    from labor_lib.runtime import Progress, make_fabric
+
+    few = number_list(options.few, "--few") if options.few else []
+    where = Where(options.root, options.source, options.target, options.repetition)
+    config = configure(options.shift, where, options.network, few, not options.no_imagenet)
+    methods, seeds = resolve(options.methods.split(","), config), number_list(options.seeds)
+    fabric = make_fabric(options.device, options.precision)
+    out = options.out or Path("runs/family") / config.shift
+    progress = Progress()
+    try:
+        table = FamilyExperiment(config, where, out, fabric, progress).run(methods, seeds)
+    finally:
+        progress.close()
+    print_summary(table)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 for bad input, told in one line; 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
         if options.command == "run":
             run(options)
+        elif options.command == "family":
+            family(options)
+        elif options.command == "download":
+            from labor_lib.data.download import fetch
+
+            print(*fetch(options.name, options.root), sep="\n")
         elif options.command == "report":
             from labor_lib.report import write_report
 

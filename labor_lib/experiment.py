@@ -136,6 +136,17 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
 # ---------------------------------------------------------------------------------- the run
 
 
+def lock(out: Path) -> AcquireReturnProxy:
+    """One run at a time in a folder; the lock goes with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(out / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{out}: another run is using this folder; wait for it, or pass another --out"
+        ) from None
+
+
 class Experiment:
     """One run folder: its configuration, its finished phases and how to make the missing ones."""
 
@@ -151,16 +162,6 @@ class Experiment:
             self._domains = {seed: domains}  # one seed's images in memory at a time
         return self._domains[seed]
 
-    def _lock(self) -> AcquireReturnProxy:
-        """One run at a time in a folder; the lock goes with the process, however it ends."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        try:
-            return FileLock(self.out / ".lock").acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"{self.out}: another run is using this folder; wait for it, or pass another --out"
-            ) from None
-
     def _record_settings(self, split: str) -> None:
         """Write config.json, or compare with the one there; raises InputError if they differ."""
         path = self.out / "config.json"
@@ -175,13 +176,13 @@ class Experiment:
             then = read_json(path)
             if not isinstance(then, dict):
                 raise InputError(f"{path}: damaged; remove {self.out} and run again")
-            differences = _differences({key: then.get(key) for key in now}, now)
-            if differences:
+            changed = differences({key: then.get(key) for key in now}, now)
+            if changed:
                 raise InputError(
-                    f"{self.out} holds results made with other settings: {differences}; "
+                    f"{self.out} holds results made with other settings: {changed}; "
                     "restore them, or pass another --out"
                 )
-            older = _differences(then.get("versions", {}), versions())
+            older = differences(then.get("versions", {}), versions())
             if older:
                 warnings.warn(f"{self.out} was begun with other versions: {older}", stacklevel=2)
             return
@@ -198,7 +199,7 @@ class Experiment:
             domains = self.domains(seed)
             if any(method.labels in ("asked", "all") for method in methods):
                 domains.oracle.check()
-        with self._lock():
+        with lock(self.out):
             self._record_settings(domains.evaluation.split)
             for leftover in self.out.rglob(".*.part"):  # of a killed run
                 leftover.unlink()
@@ -232,7 +233,7 @@ class Experiment:
 
     def _missing_steps(self, methods: list[Method], seeds: list[int]) -> int:
         plan = self._plan(methods, seeds)
-        return sum(steps for folder, steps in plan.items() if not _finished(folder))
+        return sum(steps for folder, steps in plan.items() if not finished(folder))
 
     def fresh_nets(self, seed: int) -> Nets:
         seed_everything(seed, "networks")
@@ -241,7 +242,7 @@ class Experiment:
     def warm_up(self, seed: int, name: str) -> Path:
         """The folder of a warm-up phase: "source", or one that continues it."""
         folder = self.folder(seed, name)
-        if _finished(folder):
+        if finished(folder):
             return folder
         train_config = self.config.train
         domains = self.domains(seed)
@@ -264,7 +265,7 @@ class Experiment:
     def stage(self, method: Method, seed: int, stage: int) -> Path:
         """The folder of one stage of one method, made if it is missing."""
         folder = self.folder(seed, method.name, f"stage{stage}")
-        if _finished(folder):
+        if finished(folder):
             return folder
         nets = self.fresh_nets(seed)
         if method.trains_as:
@@ -313,7 +314,7 @@ class Experiment:
             on_step=self.progress.step,
         )
         seconds = time.perf_counter() - started
-        _write_trace(folder / "trace.csv", trace)
+        write_trace(folder / "trace.csv", trace)
         return seconds
 
     def _score(self, folder: Path, method: Method, nets: Nets, seed: int, record: dict) -> Path:
@@ -390,7 +391,7 @@ class Experiment:
                 self.progress.step,
             )
             save_weights(net, folder / "selector.safetensors")
-            _write_trace(folder / "selector_trace.csv", trace)
+            write_trace(folder / "selector_trace.csv", trace)
         selection, masks = select(
             self.fabric,
             net,
@@ -446,11 +447,11 @@ class Experiment:
             totals = dict.fromkeys(("select_seconds", "pixels", "clicks", "pieces"), 0.0)
             for stage in range(1, self.config.budget.stages + 1):
                 folder = seed_folder / method.name / f"stage{stage}"
-                if not _finished(folder):
+                if not finished(folder):
                     break
-                phase = _read_phase(folder, "scores", "iou")
+                phase = read_phase(folder, "scores", "iou")
                 shared = seed_folder / trained.name / f"stage{stage}"
-                seconds += _read_phase(shared)["train_seconds"]
+                seconds += read_phase(shared)["train_seconds"]
                 for name in totals:
                     # full supervision pays once; the others pay in every stage
                     paid = phase.get(name, 0.0)
@@ -489,11 +490,12 @@ class Experiment:
         return f"{100 * (method.pixels or budget.pixels):g} %"
 
 
-def _finished(folder: Path) -> bool:
+def finished(folder: Path) -> bool:
+    """Whether a phase is complete: its record is written last."""
     return (folder / "phase.json").exists()
 
 
-def _read_phase(folder: Path, *names: str) -> dict:
+def read_phase(folder: Path, *names: str) -> dict:
     """phase.json; raises InputError where it lacks its seconds or `names`."""
     phase = read_json(folder / "phase.json")
     if not isinstance(phase, dict) or not {"train_seconds", *names} <= phase.keys():
@@ -505,13 +507,13 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _differences(then: dict, now: dict, prefix: str = "") -> str:
+def differences(then: dict, now: dict, prefix: str = "") -> str:
     """`a.b was 1, is 2` for the first few values that differ."""
     found = []
     for key in sorted(then.keys() | now.keys()):
         old, new = then.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            inner = _differences(old, new, f"{prefix}{key}.")
+            inner = differences(old, new, f"{prefix}{key}.")
             found += [inner] if inner else []
         elif old != new:
             found.append(f"{prefix}{key} was {old}, is {new}")
@@ -528,11 +530,12 @@ def _totals(costs: list[Cost]) -> dict[str, float]:
 
 def _phase_total(seed_folder: Path, phases: tuple[str, ...], name: str) -> float:
     return sum(
-        _read_phase(seed_folder / phase)[name] for phase in phases if _finished(seed_folder / phase)
+        read_phase(seed_folder / phase)[name] for phase in phases if finished(seed_folder / phase)
     )
 
 
-def _write_trace(path: Path, trace: list[dict[str, float]]) -> None:
+def write_trace(path: Path, trace: list[dict[str, float]]) -> None:
+    """The losses of every step as CSV."""
     table = pd.DataFrame(trace)
     table.index.name = "step"
     with writing(path) as temporary:

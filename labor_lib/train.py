@@ -231,7 +231,7 @@ def train(
     opts = build_optimizers(nets, config, learning_rate)
     for net in nets.named().values():
         net.train().to(fabric.device)
-    start, trace = _resume(checkpoint, nets, opts)
+    start, trace = resume_state(checkpoint, nets, opts)
     nets, opts = _set_up(fabric, nets, opts)
     streams = _streams(material, config, start=start, steps=steps, seed=seed)
     for step in range(start, steps):
@@ -246,7 +246,7 @@ def train(
         trace.append(losses)
         on_step(losses)
         if (step + 1) % config.train.checkpoint_steps == 0 and step + 1 < steps:
-            _save(checkpoint, nets, opts, trace)
+            save_state(checkpoint, nets, opts, trace)
     return trace
 
 
@@ -287,7 +287,8 @@ def _set_rates(opts: Optimizers, factor: float) -> None:
             group["lr"] = group["initial_lr"] * factor
 
 
-def _save(path: Path, nets: Nets, opts: Optimizers, trace: list[dict[str, float]]) -> None:
+def save_state(path: Path, nets: Nets, opts: Optimizers, trace: list[dict[str, float]]) -> None:
+    """Weights, optimisers and losses in the middle of a phase, for `resume_state`."""
     state = {
         "nets": [net.state_dict() for net in nets.named().values()],
         "optimizers": [optimizer.state_dict() for optimizer in opts.all()],
@@ -297,7 +298,7 @@ def _save(path: Path, nets: Nets, opts: Optimizers, trace: list[dict[str, float]
         torch.save(state, temporary)
 
 
-def _resume(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
+def resume_state(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
     """The step to go on from, and the losses before it; (0, []) where nothing was saved."""
     if not path.exists():
         return 0, []

@@ -1,0 +1,145 @@
+"""The drawn digits: printed ones in many fonts, and handwritten ones before textured backgrounds.
+
+Only NumPy arrays here; `classification.py` makes domains and shifts of them. Everything is drawn
+from a NumPy generator, so the same seed gives the same pixels.
+
+`blended` is the recipe of MNIST-M (Ganin et al., "Domain-Adversarial Training of Neural Networks",
+JMLR 2016, 5.2.4): |background - digit| in every channel. There the backgrounds are patches of
+photographs (BSDS500), here `textures` draws them; real ones go through the same function.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from sklearn.datasets import load_digits
+
+DIGITS = tuple("0123456789")
+
+# Files of matplotlib that hold ordinary digits.
+FONTS = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
+)
+BOLD = tuple(name for name in FONTS if "Bol" in name or name == "cmb10")
+COLOURS, CONTRAST, GRAIN = (0, 110), 80, 10
+_HEIGHT = 48  # size of the fonts in pixels, before the digits are made small
+
+
+@lru_cache(maxsize=1)
+def handwritten() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's 1,797 handwritten digits: N x 8 x 8 float32 in [0, 1], and N labels int64."""
+    digits = load_digits()
+    return (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+
+
+def enlarged(images: np.ndarray, size: int) -> np.ndarray:
+    """N x h x w in [0, 1] -> N x size x size uint8, bicubic."""
+    frames = [Image.fromarray((255 * image).astype(np.uint8)) for image in images]
+    return np.stack([np.asarray(f.resize((size, size), Image.Resampling.BICUBIC)) for f in frames])
+
+
+# ------------------------------------------------------------------------- printed digits
+
+
+@lru_cache(maxsize=len(FONTS))
+def _font(name: str) -> ImageFont.FreeTypeFont:
+    file = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    return ImageFont.truetype(file, _HEIGHT)
+
+
+def _printed_digit(digit: int, rng: np.random.Generator, size: int) -> np.ndarray:
+    """One digit in a random font, its strokes thickened, sheared, turned: size x size."""
+    middle = _HEIGHT
+    page = Image.new("L", (2 * middle, 2 * middle))
+    name = FONTS[rng.integers(len(FONTS))]
+    grown = 0 if name in BOLD else int(rng.integers(0, 4))  # pixels on each side of a stroke
+    ImageDraw.Draw(page).text(
+        (middle, middle), str(digit), fill=255, font=_font(name), anchor="mm", stroke_width=grown
+    )
+    angle, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.25, 0.25)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.array([[1, shear], [0, 1]])  # from a place on the new page to the old
+    offset = middle - matrix @ (middle, middle)
+    affine = np.column_stack([matrix, offset]).flatten().tolist()
+    page = page.transform(page.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+    page = page.crop(page.getbbox())
+
+    height = round(size * rng.uniform(0.8, 1.0))
+    width = round(height * page.width / page.height * rng.uniform(0.75, 1.05))
+    small = page.resize((min(size, max(2, width)), height), Image.Resampling.BOX)
+    frame = Image.new("L", (size, size))
+    left, top = (size - small.width) // 2, (size - height) // 2
+    frame.paste(small, (left + int(rng.integers(-1, 2)), top + int(rng.integers(-1, 2))))
+    return np.asarray(frame)
+
+
+def printed(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A printed digit for each label: N x size x size uint8."""
+    return np.stack([_printed_digit(int(digit), rng, size) for digit in labels])
+
+
+# ------------------------------------------------------------------- textured backgrounds
+
+
+def _noise(count: int, size: int, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Smooth random fields, count x size x size in [0, 1]; `scale` is their grain in pixels."""
+    field = rng.standard_normal((count, size, size))
+    field = ndimage.gaussian_filter(field, (0, scale, scale), mode="wrap")
+    low = field.min((1, 2), keepdims=True)
+    return (field - low) / (field.max((1, 2), keepdims=True) - low)
+
+
+def _pattern(size: int, rng: np.random.Generator) -> np.ndarray:
+    """One grey pattern, size x size in [0, 1]: noise, stripes, checks, a gradient or blots."""
+    y, x = np.mgrid[:size, :size] / size
+    angle = rng.uniform(0, np.pi)
+    along, across = (x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle))
+    kind = rng.integers(5)
+    waves = rng.uniform(2, 6)
+    phase = rng.uniform(0, 2 * np.pi)
+    if kind == 0:
+        return _noise(1, size, rng.uniform(0.6, 4), rng)[0]
+    if kind == 1:
+        return 0.5 + 0.5 * np.sin(2 * np.pi * waves * along + phase)
+    if kind == 2:
+        checks = np.sin(np.pi * waves * along + phase) * np.sin(np.pi * waves * across)
+        return (checks > 0).astype(float)
+    if kind == 3:
+        return np.clip(along / (abs(np.cos(angle)) + np.sin(angle)) + 0.3, 0, 1)
+    return (_noise(1, size, rng.uniform(2, 4), rng)[0] > 0.5).astype(float)
+
+
+def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Colour backgrounds, count x 3 x size x size uint8: a colour, a pattern, grain."""
+    drawn = np.empty((count, 3, size, size))
+    for texture in drawn:
+        pattern = _pattern(size, rng)
+        colour = rng.uniform(*COLOURS, (3, 1, 1))
+        change = rng.uniform(-CONTRAST, CONTRAST, (3, 1, 1))
+        texture[:] = colour + change * (pattern - 0.5)
+        texture += rng.uniform(0, GRAIN) * rng.standard_normal((3, size, size))
+    return np.clip(drawn, 0, 255).astype(np.uint8)
+
+
+def blended(digits: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
+    """|background - digit| in each channel: N x h x w and N x 3 x h x w uint8 -> N x 3 x h x w."""
+    digits = digits[:, None].astype(np.int16)  # N x 1 x h x w
+    return np.abs(backgrounds.astype(np.int16) - digits).astype(np.uint8)
+
+
+def placed(images: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Digits at 3/4 size near the middle: N x 8 x 8 in [0, 1] -> N x size x size uint8."""
+    large = 3 * size // 4
+    room = size - large
+    frames = np.zeros((len(images), size, size), np.uint8)
+    for frame, digit in zip(frames, enlarged(images, large), strict=True):
+        top, left = rng.integers(0, room + 1, 2)
+        frame[top : top + large, left : left + large] = digit
+    return frames

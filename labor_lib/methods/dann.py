@@ -1,0 +1,94 @@
+"""DANN: features from which no discriminator can tell the domain.
+
+Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016 (eq. 9, 14-18). With
+features g, classifier h and discriminator d:
+
+    min over g, h; max over d:   CE(h(g(x_s)), y_s) - lambda BCE(d(g(x)), domain)
+
+One backward pass does both. The gradient of the discriminator's loss is plain for d, and is
+multiplied by -lambda on its way into g: the *reversal*, an identity going forward.
+Domain labels: source 0, target 1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labor_lib.methods.erm import Batch, classification_loss
+
+
+@dataclass(frozen=True)
+class DannConfig:
+    """The discriminator. Optimiser, rate and batches are the shift's, the same for all methods."""
+
+    widths: tuple[int, ...] = (100,)  # hidden units; paper: 100 for MNIST -> MNIST-M
+    gamma: float = 10.0  # how fast lambda rises; paper: 10
+    weight: float = 1.0  # times lambda; paper: 1
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(context, values: Tensor, scale: float) -> Tensor:
+        context.scale = scale
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        return -context.scale * gradient, None
+
+
+def reverse_gradient(values: Tensor, scale: float) -> Tensor:
+    """`values` unchanged; their gradient times -scale (eq. 15 and 16)."""
+    return _Reversal.apply(values, scale)
+
+
+def reversal_scale(progress: float, gamma: float = 10.0) -> float:
+    """lambda = 2 / (1 + exp(-gamma p)) - 1: from 0 to nearly 1 as p goes from 0 to 1."""
+    return 2 / (1 + math.exp(-gamma * progress)) - 1
+
+
+def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Binary cross-entropy of B x 1 domain logits: the mean of both domains' means."""
+    source = F.binary_cross_entropy_with_logits(source_logits, torch.zeros_like(source_logits))
+    target = F.binary_cross_entropy_with_logits(target_logits, torch.ones_like(target_logits))
+    return (source + target) / 2
+
+
+class Discriminator(nn.Sequential):
+    """B x F features -> B x 1 domain logits; positive where it takes the image for the target's."""
+
+    def __init__(self, features: int, widths: tuple[int, ...] = (100,)):
+        layers: list[nn.Module] = []
+        for width in widths:
+            layers += [nn.Linear(features, width), nn.ReLU()]
+            features = width
+        super().__init__(*layers, nn.Linear(features, 1))
+
+
+def dann_step(fabric, nets, opts, batch: Batch, cfg: DannConfig) -> dict[str, float]:
+    """One update of network and discriminator together, from one pass over both domains.
+
+    So BatchNorm normalises both domains by their common statistics.
+    """
+    net, discriminator = nets["net"], nets["discriminator"]
+    count = len(batch.source_images)
+    scale = cfg.weight * reversal_scale(batch.progress, cfg.gamma)
+
+    # 1. one pass: source labels for the classifier, both domains for the discriminator
+    with fabric.autocast():
+        features = net.features(torch.cat([batch.source_images, batch.target_images]))
+        class_logits = net.classifier(features[:count])
+        domain_logits = discriminator(reverse_gradient(features, scale)).float()  # 2B x 1
+    classification = classification_loss(class_logits, batch.source_labels)
+    domain = domain_loss(domain_logits[:count], domain_logits[count:])
+
+    # 2. one backward pass: plain for the discriminator, reversed for the features
+    opts["net"].zero_grad()
+    opts["discriminator"].zero_grad()
+    fabric.backward(classification + domain)
+    opts["net"].step()
+    opts["discriminator"].step()
+    return {"classification": classification.item(), "domain": domain.item(), "lambda": scale}

@@ -1,0 +1,634 @@
+"""The family's runner: problems that source-only cannot solve, folders, resuming, bad input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from labor_lib import family
+from labor_lib.__main__ import main
+from labor_lib.data import classification
+from labor_lib.data.classification import Domain, Shift
+from labor_lib.errors import InputError
+from labor_lib.family import (
+    CCSA_DIGITS,
+    FAMILY,
+    SETTINGS,
+    STYLES,
+    TEXTURED,
+    FamilyExperiment,
+    Nets,
+    Optimizers,
+    Prepare,
+    Problem,
+    Where,
+    batches,
+    build,
+    correct,
+    rate_factor,
+    resolve,
+    summarise,
+    train,
+    validate,
+)
+from labor_lib.methods.ccsa import make_pairs
+from labor_lib.nets.digits import Classifier
+from labor_lib.runtime import Progress, load_weights
+
+# ---------------------------------------------------------- problems that source-only cannot solve
+
+
+class Points(Classifier):
+    """B x 2 x 1 x 1 "images": points of the plane, through one hidden layer."""
+
+    def __init__(self, batchnorm: bool = False):
+        super().__init__()
+        self.width = 16
+        normalised = nn.BatchNorm2d(2) if batchnorm else nn.Identity()
+        self.body = nn.Sequential(
+            normalised, nn.Flatten(), nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU()
+        )
+        self.classifier = nn.Linear(16, 2)
+
+    def features(self, images):
+        return self.body(images)
+
+
+def points(name, x, y, labels):
+    images = torch.tensor(np.stack([x, y], axis=1), dtype=torch.float32)[:, :, None, None]
+    return Domain(name, ("0", "1"), images, torch.tensor(labels))
+
+
+def plane_problem(kind: str) -> Problem:
+    """Two classes in the plane, told apart by x (a little) and, in the source alone, by y (a lot).
+
+    nuisance: y of the target tells nothing, and lies elsewhere.
+    moved: y tells nothing anywhere, and the target lies to the upper right.
+    scaled: the target is the source stretched and moved.
+    """
+    rng = np.random.default_rng(0)
+    domains = {}
+    for name in ("source", "train", "test"):
+        labels = np.arange(200) % 2
+        sign = 2 * labels - 1
+        x = 0.7 * sign + 0.15 * rng.standard_normal(200)
+        y = 2.0 * sign + 0.3 * rng.standard_normal(200)
+        if kind == "moved":
+            x, y = x / 0.7, 0.2 * rng.standard_normal(200)
+            x, y = (x, y) if name == "source" else (x + 1.4, y + 1.0)
+        if name != "source" and kind == "nuisance":
+            y = 4 + 0.3 * rng.standard_normal(200)
+        if name != "source" and kind == "scaled":
+            x, y = 3 * x + 6, 3 * y + 20
+        domains[name] = points(name, x, y, labels)
+    few = classification.few(domains["train"], 3, 0)
+    return Problem((domains["source"],), (), domains["test"], domains["train"], few)
+
+
+def learn(fabric, tmp_path, monkeypatch, name, problem, make, config, steps=150):
+    """Accuracy in percent of a method on a tiny problem."""
+    monkeypatch.setattr(family, "build_net", lambda training, classes, channels: make())
+    method = FAMILY[name]
+    nets, opts = build(method, config, problem, seed=0)
+    if method.begins_with:
+        first = FAMILY[method.begins_with]
+        first_nets, first_opts = build(first, config, problem, seed=0)
+        train(
+            fabric, first_nets, first_opts, first, problem, config,
+            steps=steps, seed=0, folder=tmp_path / "first",
+        )  # fmt: skip
+        nets["net"].load_state_dict(first_nets["net"].state_dict())
+    if method.trains_as:
+        return None
+    train(fabric, nets, opts, method, problem, config, steps=steps, seed=0, folder=tmp_path / name)
+    return (
+        100
+        * correct(fabric, nets["net"], problem.target_test, config.training).double().mean().item()
+    )
+
+
+PLANE = replace(
+    TEXTURED,
+    training=replace(
+        TEXTURED.training, mean=0.0, std=1.0, batch_size=32, learning_rate=0.01,
+        schedule="constant",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dann", "finetune", "joint", "ccsa", "target"])
+def test_adaptation_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch, name):
+    problem = plane_problem("moved" if name == "dann" else "nuisance")
+    alone = learn(fabric, tmp_path, monkeypatch, "source_only", problem, Points, PLANE)
+    steps = 400 if name == "dann" else 150
+    found = learn(fabric, tmp_path, monkeypatch, name, problem, Points, PLANE, steps)
+    assert alone < 65
+    assert found > 90
+
+
+def test_adabn_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
+    problem = plane_problem("scaled")
+    monkeypatch.setattr(family, "build_net", lambda *_: Points(batchnorm=True))
+    nets, opts = build(FAMILY["source_only"], PLANE, problem, seed=0)
+    train(
+        fabric, nets, opts, FAMILY["source_only"], problem, PLANE, steps=150, seed=0,
+        folder=tmp_path,
+    )  # fmt: skip
+    alone = correct(fabric, nets["net"], problem.target_test, PLANE.training).double().mean()
+    numbers = torch.arange(200).split(100)
+    images = [
+        Prepare(PLANE.training, fabric.device)(problem.target_train.batch(i)) for i in numbers
+    ]
+    assert family.adapt_batchnorm(fabric, nets["net"], images) == 1
+    adapted = correct(fabric, nets["net"], problem.target_test, PLANE.training).double().mean()
+    assert alone < 0.65
+    assert adapted > 0.95
+
+
+def stripes(name: str, bond: int, seed: int, count: int = 160) -> Domain:
+    """Upright or lying stripes (the class) in a bright or dark image (the style).
+
+    bond +1: class 1 is the bright one; -1: class 0 is.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    wave = np.sign(np.sin(np.arange(12) * np.pi / 2 + 0.5))
+    images = np.empty((count, 3, 12, 12))
+    for image, label in zip(images, labels, strict=True):
+        side = (2 * label - 1) * bond
+        pattern = wave[None] if label else wave[:, None]
+        image[:] = 128 + 40 * side + 25 * pattern + 20 * rng.standard_normal((3, 12, 12))
+    images = torch.tensor(images.clip(0, 255), dtype=torch.uint8)
+    return Domain(name, ("lying", "upright"), images, torch.tensor(labels))
+
+
+def test_sagnet_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
+    sources = stripes("a", 1, 0), stripes("b", 1, 1)
+    problem = Problem(sources, sources, stripes("c", -1, 2))
+    training = replace(
+        STYLES.training, widths=(8, 8, 8), stride=1, steps=60, learning_rate=0.05, dropout=0.0,
+        select_every=0,
+    )  # fmt: skip
+    config = replace(STYLES, training=training, sagnet=replace(STYLES.sagnet, stages=1))
+    make = family.build_net
+
+    def net():
+        return make(training, 2, 3)
+
+    alone = learn(fabric, tmp_path, monkeypatch, "source_only", problem, net, config, 60)
+    found = learn(fabric, tmp_path, monkeypatch, "sagnet", problem, net, config, 60)
+    assert alone < 40
+    assert found > 90
+
+
+# ------------------------------------------------------------------------------ settings, registry
+
+
+@pytest.mark.parametrize("shift", SETTINGS)
+def test_settings_name_methods_that_exist(shift):
+    config = SETTINGS[shift]
+    assert config.shift == shift
+    assert config.methods == tuple(m.name for m in resolve(["all"], config))
+    assert json.loads(json.dumps(family.asdict(config)))["training"]["steps"] > 0
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_method_is_complete(name):
+    method = FAMILY[name]
+    assert method.name == name
+    assert method.target in ("", "images", "few", "all")
+    for other in (method.begins_with, method.trains_as):
+        assert not other or other in FAMILY
+    assert not method.config or hasattr(TEXTURED, method.config)
+    assert any(name in config.methods for config in SETTINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["spam"], "method 'spam' is unknown"),
+        (["sagnet"], "method 'sagnet' does not apply to 'fonts'"),
+    ],
+)
+def test_resolve_names_the_choices(names, message):
+    with pytest.raises(InputError, match=message) as caught:
+        resolve(names, SETTINGS["fonts"])
+    assert "choose from source_only" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_schedules():
+    assert rate_factor(0.0, "dann") == 1
+    assert rate_factor(0.3, "dann") == pytest.approx(4**-0.75)
+    assert rate_factor(0.5, "cosine") == pytest.approx(0.5)
+    assert rate_factor(0.9, "constant") == 1
+    with pytest.raises(InputError, match="unknown schedule 'x'"):
+        rate_factor(0, "x")
+
+
+def test_ccsa_digits_has_the_papers_settings():
+    """2,000 source images in steps of 64 (256 pairs at n = 1), 80 epochs, Adadelta."""
+    training, loss = CCSA_DIGITS.training, CCSA_DIGITS.ccsa
+    assert training.steps * training.batch_size == 80 * 2000
+    assert (loss.alpha, loss.margin, loss.negatives) == (0.25, 1.0, 3)
+    assert (training.optimizer, training.learning_rate) == ("adadelta", 1.0)
+    source, target = torch.arange(2000) % 10, torch.arange(10)
+    place, _ = make_pairs(source, target, 3, 0).of(torch.arange(2000)[:64])
+    assert 200 < len(place) < 312
+
+
+# ---------------------------------------------------------------------------------- batches
+
+
+def counted(name: str, count: int, channels: int = 3, size: int = 16, classes: int = 4) -> Domain:
+    """Images whose pixels are their number, labels in turn."""
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None]
+    labels = torch.arange(count) % classes
+    images = images.expand(-1, channels, size, size).contiguous()
+    return Domain(name, tuple("abcdefgh"[:classes]), images, labels)
+
+
+RAW = replace(TEXTURED.training, mean=0.0, std=1 / 255, batch_size=6)  # pixels as they are
+
+
+def drawn(method, problem, start=0, steps=9, seed=0, pairs=None):
+    prepare = Prepare(RAW, torch.device("cpu"))
+    stream = batches(
+        FAMILY[method], problem, RAW, prepare, pairs=pairs, start=start, steps=steps, seed=seed
+    )
+    return list(stream)
+
+
+def numbers_of(images):
+    return images[:, 0, 0, 0].round().long()
+
+
+def adaptation_problem():
+    target = counted("t", 40)
+    return Problem((counted("s", 50),), (), counted("u", 20), target, target.take(range(4)))
+
+
+def test_methods_of_a_seed_see_the_same_images():
+    problem = adaptation_problem()
+    alone, dann, joint = (drawn(name, problem) for name in ("source_only", "dann", "joint"))
+    for a, b, c in zip(alone, dann, joint, strict=True):
+        assert torch.equal(a.source_images, b.source_images)
+        assert torch.equal(a.source_images, c.source_images)
+        assert torch.equal(numbers_of(a.source_images) % 4, a.source_labels)
+        assert a.target_images is None
+        assert len(b.target_images) == 6
+        assert len(c.target_images) == 4  # all there are
+        assert torch.equal(numbers_of(c.target_images) % 4, c.target_labels)
+    other = drawn("source_only", problem, seed=1)
+    assert not torch.equal(alone[0].source_images, other[0].source_images)
+    assert [batch.progress for batch in dann] == pytest.approx([k / 9 for k in range(9)])
+
+
+def test_a_source_epoch_holds_every_image_once():
+    first = torch.cat(
+        [numbers_of(b.source_images) for b in drawn("source_only", adaptation_problem())]
+    )
+    assert sorted(first[:50].tolist()) == list(range(50))
+
+
+def test_batches_go_on_where_they_were():
+    problem = adaptation_problem()
+    for a, b in zip(drawn("dann", problem)[5:], drawn("dann", problem, start=5), strict=True):
+        assert torch.equal(a.source_images, b.source_images)
+        assert torch.equal(a.target_images, b.target_images)
+
+
+def test_ccsa_batches_hold_all_pairs_of_their_source_images():
+    problem = adaptation_problem()
+    labels = problem.sources[0].labels, problem.few.labels
+    pairs = make_pairs(*labels, 3, 0)
+    met = []
+    for batch in drawn("ccsa", problem, pairs=pairs):
+        i, j = batch.pairs.unbind(1)
+        source, target = numbers_of(batch.source_images)[i], numbers_of(batch.target_images)[j]
+        assert torch.equal(batch.source_labels[i], source % 4)
+        assert torch.equal(batch.target_labels[j], target % 4)
+        assert len(batch.target_images.flatten(1).unique(dim=0)) == len(batch.target_images)
+        met += zip(source.tolist(), target.tolist(), strict=True)
+    everything = list(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True))
+    assert set(met) == set(everything)
+    assert sorted(met[: len(everything) // 2]) != sorted(everything)[: len(everything) // 2]
+
+
+def test_several_sources_have_a_share_of_the_batch_each():
+    problem = Problem((counted("a", 30), counted("b", 8)), (), counted("c", 5))
+    for batch in drawn("sagnet", problem):
+        assert len(batch.source_images) == 12
+        assert (numbers_of(batch.source_images)[6:] < 8).all()
+
+
+def test_prepare_normalises():
+    prepare = Prepare(replace(RAW, mean=0.5, std=0.25), torch.device("cpu"))
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1, 1)
+    assert prepare(images).flatten().tolist() == pytest.approx([-2, 2, -1.2])
+    assert prepare(images / 255).flatten().tolist() == pytest.approx([-2, 2, -1.2])
+
+
+def test_augmentation_is_for_training_alone():
+    prepare = Prepare(replace(RAW, augment=True), torch.device("cpu"))
+    images = torch.randint(0, 255, (4, 3, 16, 16), dtype=torch.uint8)
+    assert torch.equal(prepare(images), prepare(images))
+    assert prepare(images, augment=True).shape == images.shape
+    assert not torch.equal(prepare(images, augment=True), prepare(images))
+
+
+# ------------------------------------------------------------------------------------ the runner
+
+
+def random_domain(name, count, seed, channels=3, size=16):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, channels, size, size)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return Domain(name, tuple("abcd"), images, torch.arange(count) % 4)
+
+
+def tiny_shift(seed):
+    parts = zip(
+        ("source", "source_val", "target_train", "target_test"), (40, 12, 24, 16), strict=True
+    )
+    return Shift(**{name: random_domain(name, n, seed + n) for name, n in parts})
+
+
+def tiny_styles(seed):
+    return {name: random_domain(name, 20, seed + ord(name)) for name in "xyz"}
+
+
+TINY = dict(widths=(4, 6, 8), steps=4, finetune_steps=2, batch_size=8, checkpoint_steps=2, stride=1)
+
+
+@pytest.fixture
+def tiny_family(monkeypatch):
+    """The embedded shifts with a few tiny images and four steps."""
+    monkeypatch.setattr(classification, "SHIFTS", {"textured": tiny_shift, "fonts": tiny_shift})
+    monkeypatch.setattr(classification, "styles", tiny_styles)
+    for shift in ("textured", "styles"):
+        config = SETTINGS[shift]
+        every = 2 if shift == "styles" else 0
+        training = replace(config.training, select_every=every, **TINY)
+        monkeypatch.setitem(SETTINGS, shift, replace(config, training=training, few=(1, 3)))
+
+
+def experiment(fabric, out, shift="textured", **changes) -> FamilyExperiment:
+    config = replace(SETTINGS[shift], **changes)
+    return FamilyExperiment(config, Where(), out, fabric, Progress())
+
+
+def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
+    made = experiment(fabric, out, shift)
+    return made.run(resolve(list(methods), made.config), list(seeds))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_every_method_of_adaptation_runs(fabric, tmp_path, tiny_family):
+    table = run(fabric, tmp_path, seeds=(0, 1))
+    assert set(table["method"]) == set(SETTINGS["textured"].methods)
+    counts = table.groupby("method").size()
+    assert (counts[["source_only", "adabn", "dann", "target"]] == 2).all()
+    assert (counts[["finetune", "joint", "ccsa"]] == 4).all()  # 1 and 3 labels a class
+    assert table["accuracy"].between(0, 100).all()
+    assert table["source_accuracy"].between(0, 100).all()
+    assert set(table["few"].dropna()) == {1, 3}
+    on_disk = pd.read_csv(tmp_path / "results.csv")
+    assert list(on_disk["accuracy"]) == pytest.approx(list(table["accuracy"]), rel=1e-5)
+    assert (tmp_path / "seed1/ccsa-3/net.safetensors").exists()
+    assert (tmp_path / "seed1/dann/discriminator.safetensors").exists()
+    assert len(pd.read_csv(tmp_path / "seed0/dann/trace.csv")) == 4
+
+
+def test_every_method_of_generalisation_runs(fabric, tmp_path, tiny_family):
+    table = run(fabric, tmp_path, "styles")
+    assert len(table) == 3 * len(SETTINGS["styles"].methods)
+    assert set(table["target"]) == set("xyz")
+    assert table["accuracy_last"].between(0, 100).all()
+    assert (tmp_path / "seed0/x/sagnet/selected.safetensors").exists()
+    trace = pd.read_csv(tmp_path / "seed0/x/sagnet/trace.csv")
+    assert trace["validation"].notna().sum() == 2
+
+
+def test_the_selected_weights_are_the_best_on_training_domains(fabric, tmp_path, tiny_family):
+    """Selection sees held-out images of the training domains, and nothing of the one left out."""
+    made = experiment(fabric, tmp_path, "styles")
+    made.run(resolve(["source_only"], made.config), [0])
+    problem = made.data.problem(0, "y", None)
+    assert {d.name for d in (*problem.sources, *problem.validation)} == {"x", "z"}
+    for part, held in zip(problem.sources, problem.validation, strict=True):
+        assert len(part) == 16
+        assert len(held) == 4
+        both = {image.numpy().tobytes() for image in part.images}
+        assert not both & {image.numpy().tobytes() for image in held.images}
+    folder = tmp_path / "seed0/y/source_only"
+    trace = pd.read_csv(folder / "trace.csv")["validation"].dropna()
+    record = json.loads((folder / "phase.json").read_text())["scores"]
+    assert record["source_accuracy"] == pytest.approx(trace.max())
+    nets, _ = build(FAMILY["source_only"], made.config, problem, 0)
+    load_weights(nets["net"], folder / "selected.safetensors")
+    training = made.config.training
+    assert validate(fabric, nets["net"], problem.validation, training) == pytest.approx(trace.max())
+    right = correct(fabric, nets["net"], problem.target_test, training).double().mean().item()
+    assert record["accuracy"] == pytest.approx(100 * right)
+
+
+def test_a_finished_run_is_left_alone(fabric, tmp_path, tiny_family):
+    run(fabric, tmp_path, methods=("dann", "ccsa"))
+    before = files(tmp_path)
+    run(fabric, tmp_path, methods=("dann", "ccsa"))
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("shift", ["textured", "styles"])
+def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny_family, shift):
+    method = "dann" if shift == "textured" else "sagnet"
+    run(fabric, tmp_path / "whole", shift, (method,))
+
+    class Killed(Progress):
+        def step(self, losses):
+            self.count = getattr(self, "count", 0) + 1
+            if self.count == 3:
+                raise KeyboardInterrupt
+
+    made = experiment(fabric, tmp_path / "killed", shift)
+    made.progress = Killed()
+    with pytest.raises(KeyboardInterrupt):
+        made.run(resolve([method], made.config), [0])
+    assert list((tmp_path / "killed").rglob("unfinished.pt"))
+    run(fabric, tmp_path / "killed", shift, (method,))
+    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
+    assert whole.keys() == killed.keys()
+    same = [name for name in whole if name.endswith((".safetensors", "trace.csv"))]
+    assert len(same) >= 3
+    assert all(whole[name] == killed[name] for name in same)
+
+
+def test_methods_start_from_the_same_weights(fabric, tiny_family):
+    config = SETTINGS["styles"]
+    problem = Problem(tuple(tiny_styles(0).values()), (), random_domain("t", 8, 9))
+    first = [build(FAMILY[name], config, problem, 3)[0]["net"] for name in config.methods]
+    for net in first[1:]:
+        for a, b in zip(first[0].parameters(), net.parameters(), strict=True):
+            assert torch.equal(a, b)
+    other = build(FAMILY["source_only"], config, problem, 4)[0]["net"]
+    assert not torch.equal(next(other.parameters()), next(first[0].parameters()))
+
+
+def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family):
+    config = SETTINGS["textured"]
+    config = replace(config, training=replace(config.training, finetune_steps=0), few=(1,))
+    made = FamilyExperiment(config, Where(), tmp_path, fabric, Progress())
+    table = made.run(resolve(["finetune"], config), [0])
+    scores = table.set_index("method")["accuracy"]
+    assert scores["finetune"] == scores["source_only"]
+    weights = [tmp_path / f"seed0/{name}/net.safetensors" for name in ("source_only", "finetune-1")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_other_settings_are_refused(fabric, tmp_path, tiny_family):
+    run(fabric, tmp_path, methods=("source_only",))
+    training = replace(SETTINGS["textured"].training, steps=6)
+    made = experiment(fabric, tmp_path, training=training)
+    with pytest.raises(InputError, match=r"training\.steps was 4, is 6"):
+        made.run(resolve(["source_only"], made.config), [0])
+    more = experiment(fabric, tmp_path, few=(2,))  # more labels extend a run
+    assert len(more.run(resolve(["joint"], more.config), [0])) == 2
+
+
+def test_adabn_needs_batchnorm(fabric, tmp_path, tiny_family):
+    training = replace(SETTINGS["textured"].training, network="ccsa")
+    made = experiment(fabric, tmp_path, training=training)
+    with pytest.raises(InputError, match="the network 'ccsa' has no BatchNorm"):
+        made.run(resolve(["adabn"], made.config), [0])
+
+
+def test_sagnet_needs_stages(fabric, tmp_path, tiny_family):
+    training = replace(SETTINGS["styles"].training, network="ccsa")
+    made = experiment(fabric, tmp_path, "styles", training=training)
+    with pytest.raises(InputError, match="SagNet cuts a network between its stages"):
+        made.run(resolve(["sagnet"], made.config), [0])
+
+
+def test_one_domain_and_a_batch_of_one_is_told_before_training(fabric, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        classification, "styles", lambda seed: {n: random_domain(n, 8, 0) for n in "xy"}
+    )
+    training = replace(SETTINGS["styles"].training, batch_size=1)
+    with pytest.raises(InputError, match="SagNet needs at least 2 images a step"):
+        experiment(fabric, tmp_path, "styles", training=training)
+    assert not list(tmp_path.iterdir())
+
+
+# -------------------------------------------------------------------------------------- summary
+
+
+def test_summary_is_mean_and_deviation_over_seeds():
+    rows = [
+        dict(target="t", few=few, method=m, title=m, seed=seed, accuracy=value, train_seconds=1.0)
+        for few, m, seed, value in (
+            (pd.NA, "a", 0, 80.0), (pd.NA, "a", 1, 90.0), (3, "b", 0, 70.0),
+        )
+    ]  # fmt: skip
+    found = summarise(pd.DataFrame(rows)).set_index(["method"])
+    assert found.loc["a", "accuracy_mean"] == 85
+    assert found.loc["a", "accuracy_std"] == pytest.approx(50**0.5)
+    assert found.loc["b", ["few", "seeds"]].tolist() == [3, 1]
+    assert np.isnan(found.loc["b", "accuracy_std"])
+
+
+def test_summary_of_generalisation_has_the_mean_over_domains():
+    values = {("x", 0): 50.0, ("y", 0): 70.0, ("x", 1): 60.0, ("y", 1): 90.0, ("x", 2): 0.0}
+    rows = [
+        dict(target=t, few=pd.NA, method="a", title="a", seed=s, accuracy=v, train_seconds=1.0)
+        for (t, s), v in values.items()
+    ]
+    found = summarise(pd.DataFrame(rows)).set_index("target")
+    assert found.loc["mean", "accuracy_mean"] == pytest.approx((60 + 75) / 2)
+    assert found.loc["mean", "accuracy_std"] == pytest.approx(15 / 2**0.5)
+    assert found.loc["mean", "seeds"] == 2  # the third seed lacks a domain
+
+
+# ---------------------------------------------------------------------------------- real data
+
+
+def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared):
+    where = Where(shared / "data/ccsa_digits")
+    if not where.root.is_dir():
+        pytest.skip("the CCSA split files are not on this machine")
+    training = replace(CCSA_DIGITS.training, steps=3, finetune_steps=2)
+    config = replace(CCSA_DIGITS, training=training, few=(1, 7))
+    made = FamilyExperiment(config, where, tmp_path, fabric, Progress())
+    table = made.run(resolve(["all"], config), [0])
+    assert len(table) == 2 * len(config.methods)
+    seen = table.set_index(["few", "method"])["test_seen"]
+    root = where.root
+    for n in (1, 7):
+        stem = "MNIST_to_USPS_X_{}_target_repetition_0_sample_per_class_" + f"{n}.npy"
+        few, test = (
+            np.load(root / stem.format(part)).reshape(-1, 256) for part in ("train", "test")
+        )
+        overlap = sum(any((image == mine).all() for mine in few) for image in test)
+        assert overlap > 0
+        assert (seen[n] == overlap).all()
+
+
+# --------------------------------------------------------------------------------- command line
+
+
+def test_command_line(tmp_path, tiny_family, capsys):
+    out = tmp_path / "run"
+    options = ["family", "--shift", "textured", "--methods", "dann,joint", "--seeds", "0-1"]
+    options += ["--few", "2", "--out", str(out), "--device", "cpu", "--precision", "32-true"]
+    assert main(options) == 0
+    printed = capsys.readouterr().out
+    assert "DANN" in printed
+    assert "±" in printed
+    assert sorted(p.parent.name for p in out.rglob("phase.json")) == ["dann"] * 2 + ["joint-2"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shift", "spam"], "unknown shift 'spam': choose one of textured"),
+        (["--methods", "spam"], "method 'spam' is unknown"),
+        (["--few", "0"], "give numbers of images from 1 on"),
+        (["--few", "x"], "--few 'x': give numbers"),
+        (["--shift", "ccsa"], "shift 'ccsa' needs --root"),
+        (["--shift", "folder"], "shift 'folder' needs --root"),
+        (["--network", "small"], "--network is for --shift folder"),
+        (["--source", "a", "--target", "b"], "--source and --target are for --shift folder"),
+        (["--shift", "folder", "--root", ".", "--target", "b"], "go together"),
+    ],
+)
+def test_bad_options_are_one_clear_line(options, message, tmp_path, tiny_family, capsys):
+    assert main(["family", "--out", str(tmp_path / "run"), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_more_labels_than_the_class_has(tmp_path, tiny_family, capsys):
+    code = main(["family", "--methods", "ccsa", "--few", "99", "--out", str(tmp_path / "run")])
+    assert code == 2
+    assert "99 images a class" in capsys.readouterr().err
+    assert not (tmp_path / "run/seed0").exists()
+
+
+def test_nets_and_optimizers_list_their_members():
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    assert Nets(net=net).named() == {"net": net}
+    assert Optimizers(net=optimizer).all() == [optimizer]
