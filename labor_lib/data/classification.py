@@ -136,7 +136,12 @@ def split(domain: AnyDomain, parts: Sequence[float], seed: int) -> tuple[AnyDoma
 
 
 def few(domain: AnyDomain, n: int, seed: int) -> AnyDomain:
-    """n images of each class, drawn by `seed`; raises InputError where a class has fewer."""
+    """n images of each class, drawn by `seed`; with a larger n the same and more.
+
+    Raises InputError where a class has fewer, and for an n below 1.
+    """
+    if n < 1:
+        raise InputError(f"{n} images a class: ask for at least 1")
     generator = torch.Generator().manual_seed(derive_seed("few", seed))
     chosen = []
     for label, name in enumerate(domain.classes):
@@ -176,7 +181,8 @@ def _textured(seed: int) -> Shift:
     """Handwritten digits, white on black -> other ones on textured colour, 3 x 32 x 32.
 
     The 1,797 digits are divided first, then drawn: `COPIES` times for training, at other places
-    and on other backgrounds, and once for validation and test.
+    and on other backgrounds, and once for validation and test. So `few` of the target may draw two
+    pictures of one digit.
     """
     rng = np.random.default_rng(derive_seed("textured", seed))
     images, labels = digits.handwritten()
