@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     family.add_argument("--root", type=Path, help="folder of images (DOMAIN/CLASS/*) or of CCSA's")
     family.add_argument("--source", default="", help="domain of --root to adapt from; else one is")
     family.add_argument("--target", default="", help="domain to adapt to;      left out at a time")
-    family.add_argument("--methods", default="all", help="names with commas between, or all")
+    family.add_argument("--methods", default="main", help="names with commas between, main, or all")
     family.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
     family.add_argument("--few", default="", help="labelled target images a class, such as 1,3,5,7")
     family.add_argument("--repetition", type=int, default=0, help="of CCSA's split files")

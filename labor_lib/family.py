@@ -48,7 +48,14 @@ from labor_lib.methods.sagnet import (
     sagnet_step,
     style_network,
 )
-from labor_lib.nets.digits import CcsaNet, Classifier, StagedClassifier, resnet18_net, small_net
+from labor_lib.nets.digits import (
+    CcsaNet,
+    Classifier,
+    DannNet,
+    StagedClassifier,
+    resnet18_net,
+    small_net,
+)
 from labor_lib.runtime import (
     derive_seed,
     load_weights,
@@ -69,7 +76,7 @@ from labor_lib.train import Schedule, resume_state, save_state
 class TrainingConfig:
     """Network, batches and optimiser of a shift: the same for all of its methods."""
 
-    network: str = "small"  # "small", "ccsa" or "resnet18"
+    network: str = "small"  # "small", "ccsa", "dann" or "resnet18"
     widths: tuple[int, ...] = (32, 64, 128)  # of the small network's stages
     stride: int = 1  # of its first convolution
     dropout: float = 0.0  # before the classifier; the ccsa network has its own
@@ -92,10 +99,11 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class FamilyConfig:
-    """A whole run. methods: those that apply to the shift, in the order of the table."""
+    """A whole run. methods: those that apply to the shift; main: those that run without asking."""
 
     shift: str
     methods: tuple[str, ...]
+    main: tuple[str, ...]
     training: TrainingConfig = field(default_factory=TrainingConfig)
     dann: DannConfig = field(default_factory=DannConfig)
     ccsa: CcsaConfig = field(default_factory=CcsaConfig)
@@ -104,6 +112,10 @@ class FamilyConfig:
     validation: float = 0.2  # generalisation: share of a training domain held out
 
 
+MEMORY = 4e9  # bytes of decoded images that are kept; larger folders are decoded at every step
+
+UNSUPERVISED = ("source_only", "adabn", "dann", "target")
+FEW_LABELS = ("source_only", "finetune", "joint", "ccsa")
 ADAPTATION = ("source_only", "adabn", "dann", "finetune", "joint", "ccsa", "target")
 GENERALISATION = ("source_only", "sagnet", "sagnet_pooled")
 
@@ -112,7 +124,8 @@ GENERALISATION = ("source_only", "sagnet", "sagnet_pooled")
 # epoch has 2 x 32 updates at every n, where theirs has 2 x 31 n.
 CCSA_DIGITS = FamilyConfig(
     shift="ccsa",
-    methods=("source_only", "finetune", "joint", "ccsa"),
+    methods=FEW_LABELS,
+    main=FEW_LABELS,
     training=TrainingConfig(
         network="ccsa",
         steps=2500,
@@ -129,13 +142,16 @@ FONTS = replace(
     CCSA_DIGITS,
     shift="fonts",
     methods=("source_only", "dann", "finetune", "joint", "ccsa", "target"),
+    main=(*FEW_LABELS, "target"),
     training=replace(CCSA_DIGITS.training, steps=1000),
 )
 
 TEXTURED = FamilyConfig(
     shift="textured",
     methods=ADAPTATION,
+    main=UNSUPERVISED,
     training=TrainingConfig(
+        network="dann",
         steps=1000,
         batch_size=64,  # paper: 64 + 64 (DANN, 5.2.4)
         learning_rate=0.01,  # paper: 0.01 / (1 + 10 p)^0.75, momentum 0.9
@@ -146,6 +162,7 @@ TEXTURED = FamilyConfig(
 STYLES = FamilyConfig(
     shift="styles",
     methods=GENERALISATION,
+    main=GENERALISATION,
     training=TrainingConfig(
         widths=(32, 64, 128),
         stride=2,
@@ -162,6 +179,7 @@ STYLES = FamilyConfig(
 FOLDER = FamilyConfig(
     shift="folder",
     methods=GENERALISATION,
+    main=GENERALISATION,
     training=TrainingConfig(
         network="resnet18",
         dropout=0.5,
@@ -206,7 +224,7 @@ def configure(
     if where.target:
         if shift != "folder":
             raise InputError(f"--source and --target are for --shift folder, not '{shift}'")
-        config = replace(config, methods=ADAPTATION)
+        config = replace(config, methods=ADAPTATION, main=UNSUPERVISED)
     if few:
         if min(few) < 1:
             raise InputError("--few: give numbers of images from 1 on, such as 1,3,5,7")
@@ -239,7 +257,9 @@ class FamilyMethod:
     source      whether its steps take source images
     config      the field of `FamilyConfig` with its settings
     extra       builds its other networks: (net, a second network of the same kind, config) -> Nets
+    adapts      whether it ends with the BatchNorm statistics of the target's training images
     begins_with the method whose last weights it starts from
+    steps       the field of `TrainingConfig` with the number of its steps
     trains_as   the method whose networks it shares, where only the evaluation differs
     """
 
@@ -251,7 +271,9 @@ class FamilyMethod:
     pairs: bool = False
     config: str = ""
     extra: Callable[[Classifier, Classifier, FamilyConfig], dict[str, nn.Module]] | None = None
+    adapts: bool = False
     begins_with: str = ""
+    steps: str = "steps"
     trains_as: str = ""
 
 
@@ -274,11 +296,16 @@ def _style_layer(net: Classifier, twin: Classifier, config: FamilyConfig):
 
 _FAMILY = (
     FamilyMethod("source_only", "source only (ERM)", erm_step),
-    FamilyMethod("adabn", "AdaBN", erm_step, target="images", trains_as="source_only"),
-    FamilyMethod("dann", "DANN", dann_step, target="images", config="dann", extra=_discriminator),
+    FamilyMethod(
+        "adabn", "AdaBN", erm_step, target="images", adapts=True, trains_as="source_only"
+    ),
+    FamilyMethod(
+        "dann", "DANN", dann_step, target="images", adapts=True, config="dann",
+        extra=_discriminator,
+    ),
     FamilyMethod(
         "finetune", "fine-tuning", target_step, target="few", source=False,
-        begins_with="source_only",
+        begins_with="source_only", steps="finetune_steps",
     ),
     FamilyMethod("joint", "source and few labels together", joint_step, target="few"),
     FamilyMethod("ccsa", "CCSA", ccsa_step, target="few", pairs=True, config="ccsa"),
@@ -293,13 +320,14 @@ FAMILY = {method.name: method for method in _FAMILY}
 
 
 def resolve(names: list[str], config: FamilyConfig) -> list[FamilyMethod]:
-    """Methods by name; "all" stands for those of the shift. Raises InputError for others."""
-    flat = [member for name in names for member in (config.methods if name == "all" else [name])]
+    """Methods by name; "main" and "all" stand for groups. Raises InputError for others."""
+    groups = {"main": config.main, "all": config.methods}
+    flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
         if name not in config.methods:
             known = f"does not apply to '{config.shift}'" if name in FAMILY else "is unknown"
             raise InputError(
-                f"method '{name}' {known}: choose from {', '.join(config.methods)}, or all"
+                f"method '{name}' {known}: choose from {', '.join(config.methods)}, or main, or all"
             )
     return [FAMILY[name] for name in dict.fromkeys(flat)]
 
@@ -311,6 +339,8 @@ def build_net(training: TrainingConfig, classes: int, channels: int) -> Classifi
     """A fresh network; seed before calling. Raises InputError for an unknown one."""
     if training.network == "ccsa":
         return CcsaNet(classes, channels)
+    if training.network == "dann":
+        return DannNet(classes, channels)
     if training.network == "small":
         return small_net(
             classes, channels=channels, widths=training.widths, stride=training.stride,
@@ -318,7 +348,7 @@ def build_net(training: TrainingConfig, classes: int, channels: int) -> Classifi
         )  # fmt: skip
     if training.network == "resnet18":
         return resnet18_net(classes, imagenet=training.imagenet, dropout=training.dropout)
-    raise InputError(f"unknown network '{training.network}': choose small, ccsa or resnet18")
+    raise InputError(f"unknown network '{training.network}': choose small, ccsa, dann or resnet18")
 
 
 def build(method: FamilyMethod, config: FamilyConfig, problem: "Problem", seed: int):
@@ -565,23 +595,30 @@ class Data:
             raise InputError(f"shift '{config.shift}' needs --root: the folder of its images")
         if bool(where.source) != bool(where.target):
             raise InputError("--source and --target go together: give both domains, or neither")
-        self._domains = lru_cache(maxsize=1)(self._open)
         self.generalises = config.shift == "styles" or (
             config.shift == "folder" and not where.target
         )
-        self.targets = tuple(self._domains(0)) if self.generalises else ("",)
+        self._folder = self._read() if config.shift == "folder" else None
+        self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
+        self.targets = tuple(self.domains(0)) if self.generalises else ("",)
+        if self.generalises and len(self.targets) < 2:
+            raise InputError(f"{where.root}: one domain; leaving one out needs at least two")
 
-    def _open(self, seed: int):
+    def _read(self) -> dict:
+        """A folder's domains, in memory where they fit."""
+        size = self.config.training.size
+        read = classification.read_domains(self.where.root, size=size)
+        if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
+            return {name: domain.load() for name, domain in read.items()}
+        return read
+
+    def _domains(self, seed: int):
         """Domains by name, or a `Shift`."""
+        if self.config.shift == "folder":
+            return self._folder
         if self.config.shift == "styles":
             return classification.styles(seed)
-        if self.config.shift == "folder":
-            return self._folder(0)
         return classification.SHIFTS[self.config.shift](seed)
-
-    @lru_cache(maxsize=1)  # noqa: B019  one object lives as long as the run
-    def _folder(self, _) -> dict:
-        return classification.read_domains(self.where.root, size=self.config.training.size)
 
     def problem(self, seed: int, target: str, n: int | None) -> Problem:
         """Of one seed, one domain left out, n labelled target images a class (None: none)."""
@@ -589,7 +626,7 @@ class Data:
         if config.shift == "ccsa":
             source, few, test = classification.read_ccsa(where.root, n, where.repetition)
             return Problem((source,), (), test, few=few)
-        domains = self._domains(seed)
+        domains = self.domains(seed)
         if self.generalises:
             share = config.validation
             parts = [
@@ -671,8 +708,7 @@ class FamilyExperiment:
     def _steps(self, method: FamilyMethod) -> int:
         if method.trains_as:
             return 0
-        training = self.config.training
-        return training.finetune_steps if method.begins_with else training.steps
+        return getattr(self.config.training, method.steps)
 
     def folder(self, method: FamilyMethod, seed: int, target: str, n: int | None) -> Path:
         name = method.name if n is None else f"{method.name}-{n}"
@@ -693,15 +729,17 @@ class FamilyExperiment:
         words = [method.title, target, "" if n is None else f"{n} a class", f"seed {seed}"]
         self.progress.phase(", ".join(filter(None, words)))
         started = time.perf_counter()
-        if method.trains_as:
-            self._adapt(nets["net"], problem)
-        else:
+        if not method.trains_as:
             trace = train(
                 self.fabric, nets, opts, method, problem, self.config,
                 steps=self._steps(method), seed=derive_seed(seed, target or "run"),
                 folder=folder, on_step=self.progress.step,
             )  # fmt: skip
             write_trace(folder / "trace.csv", trace)
+        if method.adapts and not self._adapt(nets["net"], problem) and method.trains_as:
+            raise InputError(
+                f"{method.name}: the network '{self.config.training.network}' has no BatchNorm"
+            )
         seconds = time.perf_counter() - started
         for name, net in nets.items():
             save_weights(net, folder / f"{name}.safetensors")
@@ -718,15 +756,13 @@ class FamilyExperiment:
         (folder / "unfinished.pt").unlink(missing_ok=True)
         return folder
 
-    def _adapt(self, net: nn.Module, problem: Problem) -> None:
-        prepare = Prepare(self.config.training, self.fabric.device)
-        target, size = problem.target_train, self.config.training.inference_batch
-        numbers = torch.arange(len(target)).split(size)
+    def _adapt(self, net: nn.Module, problem: Problem) -> int:
+        """Give the network the target's BatchNorm statistics; returns the number of its layers."""
+        training, target = self.config.training, problem.target_train
+        prepare = Prepare(training, self.fabric.device)
+        numbers = torch.arange(len(target)).split(training.inference_batch)
         net.to(self.fabric.device)
-        if not adapt_batchnorm(self.fabric, net, (prepare(target.batch(i)) for i in numbers)):
-            raise InputError(
-                f"adabn: the network '{self.config.training.network}' has no BatchNorm to adapt"
-            )
+        return adapt_batchnorm(self.fabric, net, (prepare(target.batch(i)) for i in numbers))
 
     def _scores(self, net: nn.Module, problem: Problem, folder: Path) -> dict[str, float]:
         """Accuracies in percent.
@@ -756,7 +792,7 @@ class FamilyExperiment:
         """Write config.json, or compare with the one there; raises InputError if they differ."""
         path = self.out / "config.json"
         fixed = asdict(self.config)
-        for name in ("few", "methods"):  # more of these extend a run
+        for name in ("few", "methods", "main"):  # more of these extend a run
             del fixed[name]
         now = json.loads(json.dumps(fixed)) | {
             "root": None if self.where.root is None else str(self.where.root),

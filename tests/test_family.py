@@ -194,6 +194,8 @@ def test_settings_name_methods_that_exist(shift):
     config = SETTINGS[shift]
     assert config.shift == shift
     assert config.methods == tuple(m.name for m in resolve(["all"], config))
+    assert set(config.main) <= set(config.methods)
+    assert config.main == tuple(m.name for m in resolve(["main"], config))
     assert json.loads(json.dumps(family.asdict(config)))["training"]["steps"] > 0
 
 
@@ -363,7 +365,15 @@ def tiny_styles(seed):
     return {name: random_domain(name, 20, seed + ord(name)) for name in "xyz"}
 
 
-TINY = dict(widths=(4, 6, 8), steps=4, finetune_steps=2, batch_size=8, checkpoint_steps=2, stride=1)
+TINY = dict(
+    network="small",
+    widths=(4, 6, 8),
+    steps=4,
+    finetune_steps=2,
+    batch_size=8,
+    checkpoint_steps=2,
+    stride=1,
+)
 
 
 @pytest.fixture
@@ -511,7 +521,7 @@ def test_other_settings_are_refused(fabric, tmp_path, tiny_family):
 def test_adabn_needs_batchnorm(fabric, tmp_path, tiny_family):
     training = replace(SETTINGS["textured"].training, network="ccsa")
     made = experiment(fabric, tmp_path, training=training)
-    with pytest.raises(InputError, match="the network 'ccsa' has no BatchNorm"):
+    with pytest.raises(InputError, match="adabn: the network 'ccsa' has no BatchNorm"):
         made.run(resolve(["adabn"], made.config), [0])
 
 

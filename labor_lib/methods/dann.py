@@ -69,21 +69,24 @@ class Discriminator(nn.Sequential):
 
 
 def dann_step(fabric, nets, opts, batch: Batch, cfg: DannConfig) -> dict[str, float]:
-    """One update of network and discriminator together, from one pass over both domains.
+    """One update of network and discriminator together.
 
-    So BatchNorm normalises both domains by their common statistics.
+    Each domain passes the network by itself, so that BatchNorm normalises it by its own statistics
+    (the paper's networks have none). Afterwards the network needs the target's statistics: the
+    runner estimates them as AdaBN does.
     """
     net, discriminator = nets["net"], nets["discriminator"]
-    count = len(batch.source_images)
     scale = cfg.weight * reversal_scale(batch.progress, cfg.gamma)
 
-    # 1. one pass: source labels for the classifier, both domains for the discriminator
+    # 1. each domain once: source labels for the classifier, both for the discriminator
     with fabric.autocast():
-        features = net.features(torch.cat([batch.source_images, batch.target_images]))
-        class_logits = net.classifier(features[:count])
-        domain_logits = discriminator(reverse_gradient(features, scale)).float()  # 2B x 1
+        of_source = net.features(batch.source_images)  # B x F
+        of_target = net.features(batch.target_images)
+        class_logits = net.classifier(of_source)
+        both = reverse_gradient(torch.cat([of_source, of_target]), scale)
+        domain_logits = discriminator(both).float()  # 2B x 1
     classification = classification_loss(class_logits, batch.source_labels)
-    domain = domain_loss(domain_logits[:count], domain_logits[count:])
+    domain = domain_loss(*domain_logits.split([len(of_source), len(of_target)]))
 
     # 2. one backward pass: plain for the discriminator, reversed for the features
     opts["net"].zero_grad()

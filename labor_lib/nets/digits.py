@@ -58,6 +58,31 @@ class CcsaNet(Classifier):
         return self.body(images)
 
 
+class DannNet(Classifier):
+    """The digits network of DANN: B x 3 x 32 x 32 -> B x 1200 -> B x classes.
+
+    Ganin et al., JMLR 2016, figure 4a: the features, which the discriminator sees too, are maps;
+    two hidden layers between them and the classes belong to the classifier. We add BatchNorm after
+    the convolutions, so that AdaBN has something to adapt.
+    """
+
+    def __init__(self, classes: int = 10, channels: int = 3):
+        super().__init__()
+        self.width = 48 * 5 * 5
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),  # 14 x 14
+            nn.Conv2d(32, 48, 5), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),  # 5 x 5
+            nn.Flatten(),
+        )  # fmt: skip
+        self.classifier = nn.Sequential(
+            nn.Linear(self.width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
+            nn.Linear(100, classes),
+        )  # fmt: skip
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.body(images)
+
+
 class StagedClassifier(Classifier):
     """Stages one after the other, mean over the pixels, dropout, one linear layer.
 
