@@ -40,8 +40,10 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-bench: $(READY)  ## time per step and per stage on this machine
+bench: $(READY)  ## time per step, stage and click on this machine
 	$(PY) -m benchmarks.steps
+	$(PY) -m benchmarks.widgets
+	$(PY) -m benchmarks.family
 
 $(READY): requirements.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
