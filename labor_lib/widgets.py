@@ -10,17 +10,13 @@ All pictures are `Picture`s. Every view has `figure()`, the same state without a
 that fails writes one line into the view's status and leaves the controls usable.
 """
 
-import gc
 import html
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
-import anywidget
 import numpy as np
 import torch
-import traitlets
 from ipywidgets import (
     HTML,
     BoundedIntText,
@@ -31,13 +27,23 @@ from ipywidgets import (
     Layout,
     Play,
     SelectionSlider,
-    ToggleButtons,
     VBox,
 )  # fmt: skip
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from labor_lib import markup, problems, viz
+from labor_lib.controls import (
+    Panel,
+    Picture,
+    buttons,
+    check_box,
+    choose,
+    column,
+    no_pauses,
+    row,
+    wide,
+)
 from labor_lib.errors import InputError
 from labor_lib.labels import colourise
 from labor_lib.methods.labor import inconsistency_mask
@@ -45,192 +51,14 @@ from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.selection.rules import representative_points
 from labor_lib.viz import Disagreement, Layers, Prototype, Window
 
-_STYLE = """
-.labor-picture { margin: 0; max-width: 100%; }
-.labor-picture-frame { display: inline-block; max-width: 100%; line-height: 0; }
-.labor-picture img { max-width: 100%; height: auto; image-rendering: pixelated; }
-.labor-picture img.labor-picture-smooth { image-rendering: auto; }
-.labor-wide .labor-picture-frame, .labor-wide .labor-picture img { width: 100%; }
-.labor-picture-clickable { cursor: zoom-in; }
-.labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: -3px; }
-.labor-picture figcaption { line-height: 1.4; padding: 2px 0 6px; max-width: 900px; }
-.labor-picture figcaption { font-weight: 600; }
-"""
-
-
-class Picture(anywidget.AnyWidget):
-    """A PNG that can be clicked.
-
-    png, alt (says what it shows), caption (a line above, read out when it changes). clickable:
-    whether clicks and keys (arrows, +, -, Enter, Escape) become events; label then names the
-    frame and its keys. smooth: for curves, whose pixels are not squares.
-    event: {kind, x, y, count}, kind "click" or a key's: "left", "right", "up", "down", "in", "out",
-    "reset"; x, y: fractions of width and height; count makes equal clicks differ.
-    """
-
-    _esm = Path(__file__).with_name("picture.js").read_text(encoding="utf-8")
-    _css = _STYLE
-    png = traitlets.Bytes(b"").tag(sync=True)
-    alt = traitlets.Unicode("").tag(sync=True)
-    caption = traitlets.Unicode("").tag(sync=True)
-    label = traitlets.Unicode("").tag(sync=True)
-    clickable = traitlets.Bool(False).tag(sync=True)
-    smooth = traitlets.Bool(False).tag(sync=True)
-    event = traitlets.Dict().tag(sync=True)
-
-    def __repr__(self) -> str:
-        return f"Picture: {self.alt}"
-
-    def show(self, picture: np.ndarray, alt: str, caption: str = "") -> None:
-        """Draw H x W x 3 uint8."""
-        with self.hold_sync():
-            self.png, self.alt, self.caption = viz.picture_png(picture), alt, caption
-
-    def clear(self) -> None:
-        with self.hold_sync():
-            self.png, self.alt, self.caption = b"", "", ""
-
-    def figure(self) -> Figure:
-        """The picture as a figure."""
-        return viz.png_figure(self.png, self.caption or self.alt)
-
-
-class _View(VBox):
-    """A view with a status line. Subclasses have `_update`, which draws the controls' state."""
-
-    def __init__(self, css: str):
-        super().__init__()
-        self.add_class("labor-view")
-        self.add_class(css)
-        self.status = HTML()
-        self.error = ""  # what the status says
-        self.parts: list[Picture | HTML] = []  # what is emptied when there is an error
-        self._busy = False
-
-    def __repr__(self) -> str:
-        name = type(self).__name__
-        return f"{name}: run this cell for the live version; the figure below shows the same"
-
-    def _update(self) -> None:
-        raise NotImplementedError
-
-    def _picture(self) -> Figure:
-        """The figure of the present state."""
-        raise NotImplementedError
-
-    def figure(self) -> Figure:
-        """The static figure that says the same as the view does now."""
-        return viz.note_figure(self.error) if self.error else self._picture()
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do it; an error becomes the status. Changes that the action makes start nothing."""
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            action()
-            self._say("")
-        except Exception as error:  # whatever it is, the reader gets a line, not a traceback
-            named = (
-                str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            )
-            self._say(" ".join(named.split()))
-            self._blank()
-        finally:
-            self._busy = False
-
-    def _blank(self) -> None:
-        """Show nothing rather than what the controls no longer say."""
-        for part in self.parts:
-            part.clear() if isinstance(part, Picture) else setattr(part, "value", "")
-
-    def _say(self, text: str) -> None:
-        self.error = text
-        words = f"Not shown: {html.escape(text)}" if text else ""
-        self.status.value = f'<p role="alert" style="{_ALERT}">{words}</p>' if text else ""
-
-    def _on(self, *controls, action: Callable[[], None] | None = None) -> None:
-        """Call the action (`_update` if none is given) after a change of any of the controls."""
-        for control in controls:
-            if isinstance(control, Button):
-                control.on_click(lambda _: self._guarded(action or self._update))
-            else:
-                control.observe(lambda _: self._guarded(action or self._update), names="value")
-
-    def _on_event(self, picture: Picture, action: Callable[[dict], None]) -> None:
-        """Call the action with every event of a picture."""
-        picture.observe(lambda change: self._guarded(partial(action, change["new"])), names="event")
-
-
 ALL = "all"  # a dropdown shows nothing where its value is None
-_ALERT = "line-height:1.4; border-left:4px solid #d55e00; padding:2px 8px; margin:2px 0"
 _ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"
-
-
-@contextmanager
-def _no_pauses() -> Iterator[None]:
-    """For drawing figures: collect their rubbish right after, while it is young.
-
-    Left alone it grows old, and Python then looks through all that torch and pandas hold: 0.2 s.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect(1)
-        if enabled:
-            gc.enable()
-
-
-def _row(*children, align: str = "center") -> HBox:
-    """Side by side, going on in the next line where the page is narrow."""
-    layout = Layout(flex_flow="row wrap", align_items=align, grid_gap="4px 18px")
-    return HBox(children, layout=layout)
-
-
-def _column(*children, flex: str) -> VBox:
-    """One below the other, in a row with others."""
-    return VBox(children, layout=Layout(flex=flex, grid_gap="8px", min_width="0"))
-
-
-def _wide(text: str) -> dict:
-    """Keyword arguments of a control whose description is not cut off."""
-    return {"description": text, "style": {"description_width": "initial"}}
-
-
-def _check(text: str, value: bool, tooltip: str = "") -> Checkbox:
-    return Checkbox(
-        value, description=text, indent=False, tooltip=tooltip or text,
-        layout=Layout(width="auto"),
-    )  # fmt: skip
-
-
-def _buttons(text: str, options: Iterable, tooltips: list[str], width: str) -> ToggleButtons:
-    """One of a few, beside its description."""
-    layout = Layout(width="auto", display="flex", flex_flow="row", align_items="center")
-    control = ToggleButtons(
-        options=list(options), tooltips=tooltips, layout=layout, description=text
-    )
-    control.style.description_width = f"{0.55 * len(text) + 0.9:.1f}em"
-    control.style.button_width = width
-    return control
-
-
-def _choose(control, options: Iterable, value) -> None:
-    """Other options for a control; keeps its value, or takes `value` where that is gone."""
-    options = list(options)
-    values = [o[1] if isinstance(o, tuple) else o for o in options]
-    kept = control.value if control.value in values else value
-    if list(control.options) != options:
-        control.options = options
-    control.value = kept
 
 
 # ------------------------------------------------------------------------------------- explorer
 
 
-class _Stages(_View):
+class _Stages(Panel):
     """A view of one image of one stage: the controls for seed, stage and image."""
 
     def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
@@ -238,20 +66,20 @@ class _Stages(_View):
         self.run = run
         titles = [(viz.short_title(name), name) for name in methods]
         self.method = Dropdown(
-            options=titles, tooltip="the method that asked", **_wide("method"),
+            options=titles, tooltip="the method that asked", **wide("method"),
             layout=Layout(width="290px"),
         )  # fmt: skip
         self.seed = Dropdown(
-            options=[seed], tooltip="the seed of the run", **_wide("seed"),
+            options=[seed], tooltip="the seed of the run", **wide("seed"),
             layout=Layout(width="100px"),
         )  # fmt: skip
         stages = range(1, run.stages + 1)
-        self.stage = _buttons(
+        self.stage = buttons(
             "stage", [(str(s), s) for s in stages], [f"stage {s}" for s in stages], "3em"
         )
         self.image = BoundedIntText(
             min=0, max=10**6, value=max(image, 0), tooltip="number of the training image",
-            **_wide("image"), layout=Layout(width="135px"),
+            **wide("image"), layout=Layout(width="135px"),
         )  # fmt: skip
         self.picture = Picture(clickable=True)
         self.window = Window()
@@ -297,7 +125,7 @@ class _Stages(_View):
 
     def _look(self):
         """The view of the controls' method, seed, stage and image."""
-        _choose(self.seed, self._seeds(), self._seeds()[0])
+        choose(self.seed, self._seeds(), self._seeds()[0])
         self.image.max = len(self.run.domains(self.seed.value).target) - 1
         key = (self.method.value, self.seed.value, self.stage.value, self.image.value)
         if self._seen[0] != key:
@@ -333,19 +161,19 @@ class SelectionExplorer(_Stages):
         if method is None and "ppl" in methods:
             method = "ppl"
         super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
-        self.base = _buttons(
+        self.base = buttons(
             "show", viz.BASES, ["the photo", "the true classes", "what the model predicted"], "7em"
         )
         self.overlays = {
-            "error": _check("errors", False, "where the model is wrong"),
-            "entropy": _check("entropy", False, "how undecided the model is"),
-            "mask": _check("mask", True, "where the selector's two classifiers disagree"),
-            "asked": _check("asked", True, "what this stage asked a person"),
+            "error": check_box("errors", False, "where the model is wrong"),
+            "entropy": check_box("entropy", False, "how undecided the model is"),
+            "mask": check_box("mask", True, "where the selector's two classifiers disagree"),
+            "asked": check_box("asked", True, "what this stage asked a person"),
         }
         names = list(enumerate(run.class_set.names))
         self.only = Dropdown(
             options=[("all classes", ALL), *((name, k) for k, name in names)],
-            **_wide("layers and counts only where the model predicts"),
+            **wide("layers and counts only where the model predicts"),
             tooltip="limits layers and counts to the pixels predicted as one class",
             layout=Layout(width="440px"),
         )
@@ -355,14 +183,14 @@ class SelectionExplorer(_Stages):
         self.picture.label = f"Image with layers: {_ZOOM_KEYS}"
         self.counts, self.legend = HTML(), HTML()
         self.parts = [self.picture, self.counts, self.legend]
-        side = _column(self.counts, self.legend, flex="1 1 250px")
+        side = column(self.counts, self.legend, flex="1 1 250px")
         self.picture.layout = Layout(flex="3 1 520px", min_width="0")
         self.children = [
-            _row(self.method, self.seed, self.stage, self.image),
-            _row(self.base, *self.overlays.values()),
-            _row(self.only, self.reset, HTML("click the picture to zoom in")),
+            row(self.method, self.seed, self.stage, self.image),
+            row(self.base, *self.overlays.values()),
+            row(self.only, self.reset, HTML("click the picture to zoom in")),
             self.status,
-            _row(self.picture, side, align="flex-start"),
+            row(self.picture, side, align="flex-start"),
         ]
         self._begin()
         self._on(self.base, self.only, *self.overlays.values())
@@ -433,7 +261,7 @@ class PrototypeViewer(_Stages):
         methods = [name for name in run.asked_methods if METHODS[name].rule == "ppl"]
         super().__init__(run, "labor-prototypes", methods, method, seed, stage, image)
         self.chosen = Dropdown(
-            options=[], tooltip="the predicted class k", **_wide("predicted class k"),
+            options=[], tooltip="the predicted class k", **wide("predicted class k"),
             layout=Layout(width="330px"),
         )  # fmt: skip
         self.reset = Button(
@@ -446,10 +274,10 @@ class PrototypeViewer(_Stages):
         for part in self.parts:
             part.layout = Layout(flex="1 1 400px", min_width="0")
         self.children = [
-            _row(self.seed, self.stage, self.image, self.chosen, self.reset),
+            row(self.seed, self.stage, self.image, self.chosen, self.reset),
             self.status,
-            _row(self.picture, self.similarity, align="flex-end"),
-            _row(self.bars, self.crop, align="flex-start"),
+            row(self.picture, self.similarity, align="flex-end"),
+            row(self.bars, self.crop, align="flex-start"),
         ]
         self._found: dict[int, Prototype] = {}
         self._found_for = None
@@ -471,7 +299,7 @@ class PrototypeViewer(_Stages):
         if not sizes:
             self.chosen.options = []
             raise InputError("the two classifiers agree on this whole image; choose another image")
-        _choose(self.chosen, sizes, sizes[0][1])
+        choose(self.chosen, sizes, sizes[0][1])
         return view
 
     def _update(self) -> None:
@@ -503,7 +331,7 @@ class PrototypeViewer(_Stages):
 # --------------------------------------------------------------------------------- disagreement
 
 
-class DisagreementSlider(_View):
+class DisagreementSlider(Panel):
     """The mask over the selector's training steps, with its precision and recall against errors.
 
     Controls: step (a slider; its `index` counts the masks), play; errors (checkbox).
@@ -516,19 +344,19 @@ class DisagreementSlider(_View):
         count = max(len(disagreement.steps), 1)
         self.step = SelectionSlider(
             options=[(str(s), i) for i, s in enumerate(disagreement.steps)] or [("none", 0)],
-            value=count - 1, tooltip="training step of the selector", **_wide("training step"),
+            value=count - 1, tooltip="training step of the selector", **wide("training step"),
             layout=Layout(width="460px"),
         )  # fmt: skip
         self.play = Play(min=0, max=count - 1, interval=600, tooltip="play the training steps")
-        self.errors = _check("errors of the model", False, "where the model is wrong")
+        self.errors = check_box("errors of the model", False, "where the model is wrong")
         self.picture, self.curve = Picture(), Picture(smooth=True)
         self.picture.layout = Layout(flex="3 1 480px", min_width="0")
         self.curve.layout = Layout(flex="2 1 340px", min_width="0")
         self.parts = [self.picture, self.curve]
         self.children = [
-            _row(self.play, self.step, self.errors),
+            row(self.play, self.step, self.errors),
             self.status,
-            _row(self.picture, self.curve, align="flex-end"),
+            row(self.picture, self.curve, align="flex-end"),
         ]
         self._guarded(self._start)
         self._on(self.step, self.errors)
@@ -572,7 +400,7 @@ class DisagreementSlider(_View):
 # ----------------------------------------------------------------------------------- comparison
 
 
-class CompareDashboard(_View):
+class CompareDashboard(Panel):
     """Methods side by side: score over budget, score by class, predictions.
 
     Controls: methods, classes (dictionaries of checkboxes by name), main_methods, all_methods,
@@ -590,8 +418,8 @@ class CompareDashboard(_View):
         names = [name for name in run.methods if name in set(table["method"])]
         main = [name for name in MAIN if name in names] or names
         self._main = main
-        self.methods = {m: _check(viz.short_title(m), m in main) for m in names}
-        self.classes = {c: _check(c, True) for c in run.class_set.names}
+        self.methods = {m: check_box(viz.short_title(m), m in main) for m in names}
+        self.classes = {c: check_box(c, True) for c in run.class_set.names}
         self.main_methods, self.all_methods, self.all_classes, self.no_classes = (
             Button(description=text, tooltip=tip, layout=Layout(width="auto"))
             for text, tip in {
@@ -602,15 +430,15 @@ class CompareDashboard(_View):
             }.items()
         )
         self.metric = Dropdown(
-            options=[("mIoU over the chosen classes", "")], value="", **_wide("metric"),
+            options=[("mIoU over the chosen classes", "")], value="", **wide("metric"),
             tooltip="what the curve shows", layout=Layout(width="300px"),
         )  # fmt: skip
-        self.axis = _buttons(
+        self.axis = buttons(
             "budget in", ("clicks", "pixels"),
             ["what a person does", "what is labelled"], "5em",
         )  # fmt: skip
         self.curve, self.heat = Picture(smooth=True), HTML()
-        self.page = _buttons("images", [("1", 0)], ["page 1"], "3em")
+        self.page = buttons("images", [("1", 0)], ["page 1"], "3em")
         self._numbers: list[int] = []
         self._wanted_images = images
         self._predictions: dict[str, list[np.ndarray]] = {}  # row -> a picture an image
@@ -620,13 +448,13 @@ class CompareDashboard(_View):
         self._grid = VBox()
         self.parts = [self.curve, self.heat, *self.strips.values()]
         self.children = [
-            _row(self.axis, self.metric),
+            row(self.axis, self.metric),
             *self._groups(),
-            _row(HTML("<b>classes</b>"), *self.classes.values(), self.all_classes, self.no_classes),
+            row(HTML("<b>classes</b>"), *self.classes.values(), self.all_classes, self.no_classes),
             self.status,
             self.curve,
             self.heat,
-            _row(HTML("<b>Predictions</b>"), self.page),
+            row(HTML("<b>Predictions</b>"), self.page),
             self._grid,
             HTML(markup.legend(markup.class_entries(run.class_set))),
         ]
@@ -644,7 +472,7 @@ class CompareDashboard(_View):
         for family, title in viz.FAMILIES.items():
             members = [box for m, box in self.methods.items() if viz.family_of(m) == family]
             if members:
-                rows.append(_row(HTML(f"<b>{html.escape(title)}</b>"), *members))
+                rows.append(row(HTML(f"<b>{html.escape(title)}</b>"), *members))
         if rows:
             rows[-1].children += (self.main_methods, self.all_methods)
         return rows
@@ -706,7 +534,7 @@ class CompareDashboard(_View):
         if not classes:
             raise InputError("choose at least one class")
         options = [("mIoU over the chosen classes", ""), *((f"IoU of {c}", c) for c in classes)]
-        _choose(self.metric, options, "")
+        choose(self.metric, options, "")
         table = self.run.table
         return (
             viz.chosen_scores(table, methods, classes, self.metric.value),
@@ -718,7 +546,7 @@ class CompareDashboard(_View):
         methods, classes = self.chosen(self.methods), self.chosen(self.classes)
         if self._changed("curve", methods, classes, self.metric.value, self.axis.value):
             score = self._score()
-            with _no_pauses():
+            with no_pauses():
                 figure = viz.budget_curve(
                     scored, self.axis.value, self.run.title(score), quick=True
                 )
@@ -782,7 +610,7 @@ def _listed(names: list[str]) -> str:
 # -------------------------------------------------------------------------- which problem is this
 
 
-class SettingChooser(_View):
+class SettingChooser(Panel):
     """Four questions that name an adaptation problem, and its place in their table.
 
     Controls: domain, task ("same" or "other"), labels ("all", "few", "none"), images ("yes",
@@ -795,14 +623,14 @@ class SettingChooser(_View):
         self._controls = {}
         for name, (question, answers) in problems.QUESTIONS.items():
             tips = [f"{question}: {answer}" for answer in answers]
-            self._controls[name] = _buttons(question, answers, tips, "5em")
+            self._controls[name] = buttons(question, answers, tips, "5em")
             self._controls[name].style.description_width = "270px"
         self.domain, self.task, self.labels, self.images = self._controls.values()
         self.hint, self.card, self.table = HTML(), HTML(), HTML()
         self.parts = [self.hint, self.card, self.table]
         self.children = [
             *(self.domain, self.task, self.labels),
-            _row(self.images, self.hint),
+            row(self.images, self.hint),
             self.status,
             self.card,
             self.table,

@@ -30,7 +30,7 @@ LAB_SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells, also those out of sight
     "apputils-extension/notification": {"fetchNews": "false"},
 }
-READY = 60  # seconds a server may take to answer
+READY = 120  # seconds a server may take to answer
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def page(browser, request):
     """A page whose last state is kept as a screenshot, whatever happens."""
     context = browser.new_context(viewport={"width": 1400, "height": 1100})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / f"{request.node.name}.png")

@@ -16,8 +16,10 @@ _FINGERPRINTS = """async view => {
   }
   return found;
 }"""
-_ALL_RUN = """() => ![...document.querySelectorAll(".jp-InputPrompt")]
-  .some(prompt => prompt.textContent.includes("*"))"""
+_ERROR = '[data-mime-type*="vnd.jupyter.stderr"], [data-mime-type*="vnd.jupyter.error"]'
+_ALL_RUN = f"""() => document.querySelector('{_ERROR}')
+  || [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
+    .every(prompt => /\\[\\d+\\]/.test(prompt.textContent))"""
 _TEXTS = "view => [...view.querySelectorAll('.widget-html')].map(part => part.innerHTML)"
 
 
@@ -32,18 +34,30 @@ def open_notebook(page: Page, lab: str, name: str) -> None:
             page.wait_for_selector(r"css=.jp-InputPrompt >> text=/\[[*\d]/", timeout=5_000)
         except TimeoutError:
             continue
+        break
+    else:
+        raise AssertionError(f"{name} does not start to run: {_state(page)}")
+    try:
         page.wait_for_function(_ALL_RUN, timeout=360_000)
-        return
-    raise AssertionError(f"{name} does not start to run")
+    except TimeoutError:
+        raise AssertionError(f"{name} does not run to its end: {_state(page)}") from None
+    faults = page.locator(_ERROR)
+    assert faults.count() == 0, faults.first.inner_text()[-1500:]
 
 
-def wait_for_view(page: Page, css: str, seconds: float = 30) -> Locator:
+def _state(page: Page) -> str:
+    """Prompts, and what a dialog says, for the message of a test that waited in vain."""
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    return " ".join([*prompts, *page.locator(".jp-Dialog").all_inner_texts()])
+
+
+def wait_for_view(page: Page, css: str, seconds: float = 120) -> Locator:
     """A widget of ours by its class, once it shows a picture."""
-    error = '[data-mime-type="application/vnd.jupyter.stderr"]'  # a traceback, too
-    first = page.locator(f".{css}, {error}").first
-    first.wait_for(state="visible", timeout=seconds * 1000)
     view = page.locator(f".{css}").first
-    assert view.count(), first.inner_text()[-1500:]
+    try:
+        view.wait_for(state="visible", timeout=seconds * 1000)
+    except TimeoutError:
+        raise AssertionError(f"no {css} on the page: {_state(page)}") from None
     view.scroll_into_view_if_needed()
     view.locator(".labor-picture img, table").first.wait_for(state="visible")
     return view
