@@ -116,7 +116,9 @@ MEMORY = 4e9  # bytes of decoded images that are kept; larger folders are decode
 
 UNSUPERVISED = ("source_only", "adabn", "dann", "target")
 FEW_LABELS = ("source_only", "finetune", "joint", "ccsa")
-ADAPTATION = ("source_only", "adabn", "dann", "finetune", "joint", "ccsa", "target")
+ADAPTATION = (
+    "source_only", "sagnet", "adabn", "dann", "finetune", "joint", "ccsa", "target",
+)  # fmt: skip
 GENERALISATION = ("source_only", "sagnet", "sagnet_pooled")
 
 # CCSA's authors on their split files: 80 epochs of 2,000 source images, 256 pairs a step. Here a
@@ -157,6 +159,7 @@ TEXTURED = FamilyConfig(
         learning_rate=0.01,  # paper: 0.01 / (1 + 10 p)^0.75, momentum 0.9
         schedule="dann",
     ),
+    sagnet=SagNetConfig(stages=1),  # of two
 )
 
 STYLES = FamilyConfig(

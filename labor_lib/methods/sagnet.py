@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from labor_lib.errors import InputError
 from labor_lib.methods.erm import Batch, classification_loss
-from labor_lib.nets.digits import StagedClassifier, pool
+from labor_lib.nets.digits import StagedClassifier
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,18 @@ def adversarial_loss(style_logits: Tensor) -> Tensor:
 
 
 def style_network(net: StagedClassifier, twin: StagedClassifier, stages: int) -> StagedClassifier:
-    """The second rest: `twin`'s stages from the cut on, its own classifier; takes early features.
+    """The second rest: `twin` without its stages before the cut; takes early features.
 
-    net, twin: two networks of one architecture. Raises InputError where the cut leaves no stage on
-    one of its sides.
+    net, twin: two networks of one architecture; `twin` is changed in place. Raises InputError where
+    the cut leaves no stage on one of its sides.
     """
     if not 0 < stages < len(net.stages):
         raise InputError(
             f"SagNet's cut after stage {stages}: this network has {len(net.stages)} stages; "
             f"choose 1 to {len(net.stages) - 1}"
         )
-    rest = StagedClassifier(twin.stages[stages:], twin.width, 1)
-    rest.classifier = twin.classifier
-    return rest
+    twin.stages = twin.stages[stages:]
+    return twin
 
 
 def early_affines(net: StagedClassifier, stages: int) -> list[nn.Parameter]:
@@ -138,7 +137,7 @@ def sagnet_step(fabric, nets, opts, batch: Batch, cfg: SagNetConfig) -> dict[str
 
     # 2. what the two rests make of them
     with fabric.autocast():
-        content_logits = net.classifier(pool(net.run(content_map, first=cfg.stages)))
+        content_logits = net.classifier(net.summary(net.run(content_map, first=cfg.stages)))
         style_logits = style_net(style_map)
     content = classification_loss(content_logits, batch.source_labels)
     of_style = classification_loss(style_logits, batch.source_labels)

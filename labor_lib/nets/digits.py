@@ -58,7 +58,33 @@ class CcsaNet(Classifier):
         return self.body(images)
 
 
-class DannNet(Classifier):
+class StagedClassifier(Classifier):
+    """Stages one after the other, the mean over the pixels, a classifier.
+
+    stages: each maps B x C x h x w to B x C' x h' x w'; SagNet cuts between two of them.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], width: int, classifier: nn.Module):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.width = width
+        self.classifier = classifier
+
+    def run(self, values: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        """Stages `first` to `last` (not included; all by default) on B x C x h x w."""
+        for stage in self.stages[first:last]:
+            values = stage(values)
+        return values
+
+    def summary(self, values: Tensor) -> Tensor:
+        """What the classifier is given of the last stage's maps: B x C x h x w -> B x F."""
+        return values.mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.summary(self.run(images))
+
+
+class DannNet(StagedClassifier):
     """The digits network of DANN: B x 3 x 32 x 32 -> B x 1200 -> B x classes.
 
     Ganin et al., JMLR 2016, figure 4a: the features, which the discriminator sees too, are maps;
@@ -67,47 +93,21 @@ class DannNet(Classifier):
     """
 
     def __init__(self, classes: int = 10, channels: int = 3):
-        super().__init__()
-        self.width = 48 * 5 * 5
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),  # 14 x 14
-            nn.Conv2d(32, 48, 5), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),  # 5 x 5
-            nn.Flatten(),
-        )  # fmt: skip
-        self.classifier = nn.Sequential(
-            nn.Linear(self.width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
+        stages = [
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, 5), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)
+            )
+            for inputs, outputs in ((channels, 32), (32, 48))
+        ]  # B x 32 x 14 x 14, B x 48 x 5 x 5
+        width = 48 * 5 * 5
+        classifier = nn.Sequential(
+            nn.Linear(width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
             nn.Linear(100, classes),
         )  # fmt: skip
+        super().__init__(stages, width, classifier)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.body(images)
-
-
-class StagedClassifier(Classifier):
-    """Stages one after the other, mean over the pixels, dropout, one linear layer.
-
-    stages: each maps B x C x h x w to B x C' x h' x w'; SagNet cuts between two of them.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module], width: int, classes: int, dropout: float = 0.0):
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.width = width
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-
-    def run(self, values: Tensor, first: int = 0, last: int | None = None) -> Tensor:
-        """Stages `first` to `last` (not included; all by default) on B x C x h x w."""
-        for stage in self.stages[first:last]:
-            values = stage(values)
-        return values
-
-    def features(self, images: Tensor) -> Tensor:
-        return pool(self.run(images))
-
-
-def pool(values: Tensor) -> Tensor:
-    """Mean over the pixels: B x C x h x w -> B x C."""
-    return values.mean(dim=(2, 3))
+    def summary(self, values: Tensor) -> Tensor:
+        return values.flatten(1)
 
 
 def small_net(
@@ -132,7 +132,11 @@ def small_net(
             )
         )  # fmt: skip
         stride = 2
-    return StagedClassifier(stages, widths[-1], classes, dropout)
+    return StagedClassifier(stages, widths[-1], _linear(widths[-1], classes, dropout))
+
+
+def _linear(width: int, classes: int, dropout: float) -> nn.Module:
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
 
 
 def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) -> StagedClassifier:
@@ -143,4 +147,4 @@ def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) 
     body = resnet18(weights=ResNet18_Weights.IMAGENET1K_V1 if imagenet else None)
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [nn.Sequential(stem, body.layer1), body.layer2, body.layer3, body.layer4]
-    return StagedClassifier(stages, 512, classes, dropout)
+    return StagedClassifier(stages, 512, _linear(512, classes, dropout))
