@@ -3,7 +3,7 @@
 A comment `paper:` gives the published value where ours differs, with its source.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 
 from labor_lib.errors import InputError
 
@@ -256,3 +256,13 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         raise InputError(f"unknown preset '{name}': choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def filled(example, values: dict):
+    """A dataclass like `example` with `values`; lists become tuples."""
+    new = {}
+    for name, value in values.items():
+        if is_dataclass(getattr(example, name)):
+            value = filled(getattr(example, name), value)
+        new[name] = tuple(value) if isinstance(value, list) else value
+    return replace(example, **new)

@@ -213,6 +213,13 @@ def settings(shift: str) -> FamilyConfig:
     return SETTINGS[shift]
 
 
+def small(config: FamilyConfig) -> FamilyConfig:
+    """A third of the steps, and 1 and 3 labels a class: shows shapes, not results."""
+    t = config.training
+    shorter = {name: getattr(t, name) // 3 for name in ("steps", "finetune_steps", "select_every")}
+    return replace(config, training=replace(t, **shorter), few=(1, 3))
+
+
 def configure(
     shift: str, where: "Where", network: str | None = None, few=(), imagenet: bool = True
 ) -> FamilyConfig:
@@ -338,12 +345,19 @@ def resolve(names: list[str], config: FamilyConfig) -> list[FamilyMethod]:
 # ---------------------------------------------------------------------------- networks, batches
 
 
-def build_net(training: TrainingConfig, classes: int, channels: int) -> Classifier:
-    """A fresh network; seed before calling. Raises InputError for an unknown one."""
+def build_net(
+    training: TrainingConfig, classes: int, channels: int, distances: bool = False
+) -> Classifier:
+    """A fresh network; seed before calling. Raises InputError for an unknown one.
+
+    distances: whether the method measures distances of features. The same layers and weights; in
+    DANN's network the features then end after the hidden layers, as in CCSA's, for on its 1,200
+    early values CCSA's squared distances are so large that the training diverges.
+    """
     if training.network == "ccsa":
         return CcsaNet(classes, channels)
     if training.network == "dann":
-        return DannNet(classes, channels)
+        return DannNet(classes, channels, hidden=distances)
     if training.network == "small":
         return small_net(
             classes, channels=channels, widths=training.widths, stride=training.stride,
@@ -358,7 +372,7 @@ def build(method: FamilyMethod, config: FamilyConfig, problem: "Problem", seed: 
     """Fresh networks and optimisers of a method; `net` starts alike for all methods of a seed."""
     classes, channels = len(problem.target_test.classes), problem.channels
     seed_everything(seed, "networks")
-    nets = Nets(net=build_net(config.training, classes, channels))
+    nets = Nets(net=build_net(config.training, classes, channels, method.pairs))
     if method.extra:
         seed_everything(seed, "networks", method.name)
         twin = build_net(config.training, classes, channels)
@@ -660,6 +674,18 @@ def _shift_of(domains: dict, where: Where, share: float, seed: int) -> classific
     )
 
 
+def label_numbers(method: FamilyMethod, config: FamilyConfig) -> tuple:
+    """Labels a class with which a method is run. CCSA's split files differ for each number."""
+    labelled = method.target == "few" or config.shift == "ccsa"
+    return config.few if labelled else (None,)
+
+
+def phase_folder(out: Path, method: FamilyMethod, seed: int, target: str, n: int | None) -> Path:
+    """Where a method's weights and scores lie."""
+    name = method.name if n is None else f"{method.name}-{n}"
+    return out / f"seed{seed}" / target / name
+
+
 class FamilyExperiment:
     """One run folder: its settings, its finished phases and how to make the missing ones."""
 
@@ -694,19 +720,14 @@ class FamilyExperiment:
         for seed in seeds:
             for target in self.data.targets:
                 for method in methods:
-                    for n in self._numbers(method):
+                    for n in label_numbers(method, self.config):
                         needed = method.begins_with or method.trains_as
                         if needed:
                             before = FAMILY[needed]
-                            own = n if n in self._numbers(before) else None
+                            own = n if n in label_numbers(before, self.config) else None
                             plan[before, seed, target, own] = None
                         plan[method, seed, target, n] = None
         return list(plan)
-
-    def _numbers(self, method: FamilyMethod) -> tuple:
-        """Labels a class with which a method is run. CCSA's split files differ for each number."""
-        labelled = method.target == "few" or self.config.shift == "ccsa"
-        return self.config.few if labelled else (None,)
 
     def _steps(self, method: FamilyMethod) -> int:
         if method.trains_as:
@@ -714,8 +735,7 @@ class FamilyExperiment:
         return getattr(self.config.training, method.steps)
 
     def folder(self, method: FamilyMethod, seed: int, target: str, n: int | None) -> Path:
-        name = method.name if n is None else f"{method.name}-{n}"
-        return self.out / f"seed{seed}" / target / name
+        return phase_folder(self.out, method, seed, target, n)
 
     def phase(self, method: FamilyMethod, seed: int, target: str, n: int | None) -> Path:
         """The folder of one method, made if it is missing."""
@@ -727,7 +747,7 @@ class FamilyExperiment:
         needed = method.begins_with or method.trains_as
         if needed:
             before = FAMILY[needed]
-            own = n if n in self._numbers(before) else None
+            own = n if n in label_numbers(before, self.config) else None
             load_weights(nets["net"], self.folder(before, seed, target, own) / "net.safetensors")
         words = [method.title, target, "" if n is None else f"{n} a class", f"seed {seed}"]
         self.progress.phase(", ".join(filter(None, words)))

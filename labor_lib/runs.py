@@ -6,7 +6,7 @@ phase of a run.
 """
 
 import os
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labor_lib.config import Config, preset
+from labor_lib.config import Config, filled, preset
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
 from labor_lib.experiment import Domains, Experiment, Roots, drawn_folder
@@ -68,21 +68,11 @@ def read_record(out: Path) -> dict:
 def config_from_dict(settings: dict) -> Config:
     """The `Config` that `as_dict` was taken of; raises InputError where the settings are others."""
     try:
-        return _filled(Config(), settings)
+        return filled(Config(), settings)
     except (TypeError, AttributeError):
         raise InputError(
             "config.json: settings of another version of this program; run again to another --out"
         ) from None
-
-
-def _filled(example, values: dict):
-    """A dataclass like `example` with `values`; lists become tuples."""
-    filled = {}
-    for name, value in values.items():
-        if is_dataclass(getattr(example, name)):
-            value = _filled(getattr(example, name), value)
-        filled[name] = tuple(value) if isinstance(value, list) else value
-    return replace(example, **filled)
 
 
 def open_domains(record: dict, seed: int) -> Domains:

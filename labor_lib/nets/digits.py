@@ -88,11 +88,12 @@ class DannNet(StagedClassifier):
     """The digits network of DANN: B x 3 x 32 x 32 -> B x 1200 -> B x classes.
 
     Ganin et al., JMLR 2016, figure 4a: the features, which the discriminator sees too, are maps;
-    two hidden layers between them and the classes belong to the classifier. We add BatchNorm after
-    the convolutions, so that AdaBN has something to adapt.
+    two hidden layers between them and the classes belong to the classifier. `hidden` counts these
+    two among the features instead, B x 100, for methods that measure distances. We add BatchNorm
+    after the convolutions, so that AdaBN has something to adapt.
     """
 
-    def __init__(self, classes: int = 10, channels: int = 3):
+    def __init__(self, classes: int = 10, channels: int = 3, *, hidden: bool = False):
         stages = [
             nn.Sequential(
                 nn.Conv2d(inputs, outputs, 5), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)
@@ -100,14 +101,16 @@ class DannNet(StagedClassifier):
             for inputs, outputs in ((channels, 32), (32, 48))
         ]  # B x 32 x 14 x 14, B x 48 x 5 x 5
         width = 48 * 5 * 5
-        classifier = nn.Sequential(
+        layers = [
             nn.Linear(width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
             nn.Linear(100, classes),
-        )  # fmt: skip
-        super().__init__(stages, width, classifier)
+        ]  # fmt: skip
+        cut = 4 if hidden else 0
+        super().__init__(stages, 100 if hidden else width, nn.Sequential(*layers[cut:]))
+        self.hidden = nn.Sequential(*layers[:cut])
 
     def summary(self, values: Tensor) -> Tensor:
-        return values.flatten(1)
+        return self.hidden(values.flatten(1))
 
 
 def small_net(
