@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 READY = .venv/.ready
 
-.PHONY: run table camvid lab dashboard notebooks test test-unit test-notebooks test-browser lint bench \
+.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser lint bench \
 	clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
@@ -16,13 +16,18 @@ table: $(READY)  ## every method, five seeds; goes on where it was stopped
 camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid images
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
 
+family: $(READY)  ## image classification: every method and shift, five seeds; goes on where stopped
+	$(PY) -m labor_lib family --shift textured --methods all --seeds 0-4
+	$(PY) -m labor_lib family --shift fonts --methods all --seeds 0-4
+	$(PY) -m labor_lib family --shift styles --methods all --seeds 0-4
+
 lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
 
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
 	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866
 
-notebooks: run  ## run all notebooks with the finished run, keep their outputs and minutes
+notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
 
 test: test-unit test-notebooks test-browser

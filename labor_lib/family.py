@@ -317,7 +317,7 @@ _FAMILY = (
         "finetune", "fine-tuning", target_step, target="few", source=False,
         begins_with="source_only", steps="finetune_steps",
     ),
-    FamilyMethod("joint", "source and few labels together", joint_step, target="few"),
+    FamilyMethod("joint", "joint training", joint_step, target="few"),
     FamilyMethod("ccsa", "CCSA", ccsa_step, target="few", pairs=True, config="ccsa"),
     FamilyMethod("sagnet", "SagNet", sagnet_step, config="sagnet", extra=_style),
     FamilyMethod(

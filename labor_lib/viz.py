@@ -149,7 +149,7 @@ def figure_picture(figure: Figure) -> np.ndarray:
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _styled(function):
+def styled(function):
     """Draw with `_LOOK` and leave matplotlib's settings as they were."""
 
     @wraps(function)
@@ -160,7 +160,7 @@ def _styled(function):
     return inner
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
@@ -243,18 +243,18 @@ def _draw_asked(axes: Axes, asked: Asked, class_set: ClassSet, area: float) -> N
     axes.spines[:].set_visible(False)
 
 
-@_styled
+@styled
 def draw_selection(asked: Asked, class_set: ClassSet, title: str = "") -> Figure:
     """One image with what was asked of it, `WIDTH` / 2 inches wide."""
     height, width = asked.image.shape[:2]
-    figure = _figure(WIDTH / 2, WIDTH / 2 * height / width + (0.35 if title else 0))
+    figure = figure_of(WIDTH / 2, WIDTH / 2 * height / width + (0.35 if title else 0))
     axes = figure.subplots()
     _draw_asked(axes, asked, class_set, area=45)
     axes.set_title(_plain(title))
     return figure
 
 
-@_styled
+@styled
 def selection_grid(
     rows: Sequence[Sequence[Asked | None]],
     class_set: ClassSet,
@@ -270,7 +270,7 @@ def selection_grid(
     return figure
 
 
-@_styled
+@styled
 def image_grid(
     rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = (), title: str = ""
 ) -> Figure:
@@ -305,7 +305,7 @@ def _picture_axes(
     cell = (WIDTH - names) / max(len(columns), 2)
     titled = (0.3 if any(columns) else 0) + (0.3 if title else 0)
     tall = len(rows) * (cell * height / width + 0.06) + titled
-    figure = _figure(names + cell * len(columns), tall)
+    figure = figure_of(names + cell * len(columns), tall)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for place in axes.flat:
@@ -329,12 +329,12 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-@_styled
+@styled
 def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
     """The classes and their colours, with void in black."""
     entries = [*zip(class_set.names, class_set.palette / 255, strict=True), ("void", (0, 0, 0))]
     lines = -(-len(entries) // columns)
-    figure = _figure(WIDTH, 0.12 + 0.26 * lines)
+    figure = figure_of(WIDTH, 0.12 + 0.26 * lines)
     handles = [Patch(facecolor=c, edgecolor="#555555", linewidth=0.6) for _, c in entries]
     # a legend fills column by column; readers go line by line
     order = [i for c in range(columns) for i in range(c, len(entries), columns)]
@@ -352,7 +352,7 @@ def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
 # -------------------------------------------------------------------------------------- curves
 
 
-@_styled
+@styled
 def budget_curve(
     table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU", quick: bool = False
 ) -> Figure:
@@ -362,7 +362,7 @@ def budget_curve(
     quick: a layout that is not measured, drawn in half the time. Methods that ask nothing, and
     those that are given everything, are horizontal lines at the mIoU of their last stage.
     """
-    figure = _figure(WIDTH, 4.2 if quick else 5.0)
+    figure = figure_of(WIDTH, 4.2 if quick else 5.0)
     if quick:
         figure.set_layout_engine("none")
     axes = figure.add_axes((0.07, 0.13, 0.6, 0.78)) if quick else figure.subplots()
@@ -412,7 +412,7 @@ def _log_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-@_styled
+@styled
 def class_heatmap(table: pd.DataFrame) -> Figure:
     """IoU in % of every class and method, mean over seeds at the last stage; first column mIoU.
 
@@ -420,7 +420,7 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     """
     means = last_scores(table)
     methods, values = list(means.index), means.to_numpy(float)  # methods x (1 + classes)
-    figure = _figure(WIDTH, 1.35 + 0.3 * len(methods))
+    figure = figure_of(WIDTH, 1.35 + 0.3 * len(methods))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -462,7 +462,7 @@ def heat_colours(value: float) -> tuple[str, str]:
     return to_hex((red, green, blue)), "black" if light else "white"
 
 
-@_styled
+@styled
 def selector_trace(trace: pd.DataFrame) -> Figure:
     """The pixel selector's training: how much of the batch its mask holds, and both losses.
 
@@ -474,7 +474,7 @@ def selector_trace(trace: pd.DataFrame) -> Figure:
         "loss6": "loss 6 (agreement)",
     }
     methods = _in_order(trace["method"])
-    figure = _figure(WIDTH, 2.2 * len(methods) + 0.7)
+    figure = figure_of(WIDTH, 2.2 * len(methods) + 0.7)
     axes = figure.subplots(len(methods), len(panels), squeeze=False, sharex="row")
     for method, places in zip(methods, axes, strict=True):
         for (column, title), place in zip(panels.items(), places, strict=True):
@@ -503,14 +503,14 @@ def selector_trace(trace: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def time_bars(table: pd.DataFrame) -> Figure:
     """Minutes of training and of selection, stage after stage, mean over seeds.
 
     table: results.csv, whose seconds are sums over the stages so far.
     """
     methods = _in_order(table["method"])
-    figure = _figure(WIDTH, 1.2 + 0.3 * len(methods))
+    figure = figure_of(WIDTH, 1.2 + 0.3 * len(methods))
     axes = figure.subplots()
     colours = {"train_seconds": "#0072b2", "select_seconds": "#e69f00"}
     names = {"train_seconds": "training", "select_seconds": "selection"}
@@ -845,14 +845,14 @@ def layer_legend(view, class_set: ClassSet, layers: Layers) -> list[tuple[str, t
     return entries
 
 
-@_styled
+@styled
 def explorer_figure(view, class_set: ClassSet, layers: Layers, title: str = "") -> Figure:
     """What `SelectionExplorer` shows: a `runs.View` with its layers, the counts and the legend."""
     picture = paint_view(view, class_set, layers)
     entries = layer_legend(view, class_set, layers)
     columns = 5
     height, width = picture.shape[:2]
-    figure = _figure(WIDTH, WIDTH * height / width + 1.1 + 0.24 * -(-len(entries) // columns))
+    figure = figure_of(WIDTH, WIDTH * height / width + 1.1 + 0.24 * -(-len(entries) // columns))
     axes = figure.subplots()
     axes.imshow(picture, interpolation="antialiased")
     axes.set_xticks([])
@@ -888,21 +888,21 @@ def _swatch(colour: tuple, kind: str, name: str) -> Patch | Line2D:
     return Patch(facecolor=rgb, edgecolor="#555555", linewidth=0.6, label=name)
 
 
-@_styled
+@styled
 def note_figure(text: str) -> Figure:
     """A sentence where there is nothing to draw."""
-    figure = _figure(WIDTH, 0.8)
+    figure = figure_of(WIDTH, 0.8)
     figure.text(0.02, 0.5, _wrapped(_plain(text), 110), va="center")
     return figure
 
 
-@_styled
+@styled
 def png_figure(png: bytes, title: str = "") -> Figure:
     """A PNG as a figure."""
     if not png:
         return note_figure(title or "nothing to show")
     picture = np.array(Image.open(io.BytesIO(png)).convert("RGB"))
-    figure = _figure(WIDTH, WIDTH * picture.shape[0] / picture.shape[1] + 0.35)
+    figure = figure_of(WIDTH, WIDTH * picture.shape[0] / picture.shape[1] + 0.35)
     axes = figure.subplots()
     axes.imshow(picture, interpolation="antialiased")
     axes.set_axis_off()
@@ -1004,7 +1004,7 @@ def prototype_sentence(view, prototype: Prototype, class_set: ClassSet) -> str:
     return f"One point asked for {many} predicted {name}: it is {true}, {ending}."
 
 
-@_styled
+@styled
 def prototype_figure(
     view,
     prototype: Prototype,
@@ -1014,7 +1014,7 @@ def prototype_figure(
 ) -> Figure:
     """What `PrototypeViewer` shows: D(k), mu(k), the similarity and the chosen point."""
     height, width = view.truth.shape
-    figure = _figure(WIDTH, WIDTH * height / width + 1.5)
+    figure = figure_of(WIDTH, WIDTH * height / width + 1.5)
     axes = figure.subplots(2, 2)
     pictures = {
         "D(k): uncertain, predicted k": paint_members(view, prototype, window),
@@ -1140,7 +1140,7 @@ def _mark_step(axes: Axes, one: Disagreement, index: int) -> None:
 class ScoreCurve:
     """Share, precision and recall over the steps, drawn once; a step is marked quickly."""
 
-    @_styled
+    @styled
     def __init__(self, one: Disagreement):
         self.figure = Figure(figsize=(4.9, 3.0), dpi=DPI)
         axes = self.figure.add_axes((0.12, 0.17, 0.85, 0.68))
@@ -1166,14 +1166,14 @@ class ScoreCurve:
         return np.array(image)
 
 
-@_styled
+@styled
 def disagreement_figure(
     one: Disagreement, index: int, errors: bool = False, title: str = ""
 ) -> Figure:
     """What `DisagreementSlider` shows at a step."""
     picture = paint_disagreement(one, index, errors)
     height = 0.58 * WIDTH * picture.shape[0] / picture.shape[1]
-    figure = _figure(WIDTH, max(height, 2.2) + 0.9)
+    figure = figure_of(WIDTH, max(height, 2.2) + 0.9)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     left.imshow(picture, interpolation="antialiased")
     left.set_xticks([])
@@ -1232,7 +1232,7 @@ def best_sentence(table: pd.DataFrame, score: str) -> str:
     return f"{text}; of those that ask: {named(asking.idxmax())}, {clicks:.0f} clicks an image."
 
 
-@_styled
+@styled
 def stacked(figures: Sequence[Figure], title: str = "") -> Figure:
     """Figures below each other, as pictures."""
     pictures = [figure_picture(one) for one in figures]
@@ -1254,12 +1254,12 @@ def stacked(figures: Sequence[Figure], title: str = "") -> Figure:
 # ------------------------------------------------------------------ the table of the problems
 
 
-@_styled
+@styled
 def problems_figure(domain: str, task: str, labels: str, images: str) -> Figure:
     """The table of `problems`, the cell with these answers framed, its meaning below."""
     chosen = problems.cell_of(domain, task, labels, images)
     rows = problems.table()
-    figure = _figure(WIDTH, 4.6)
+    figure = figure_of(WIDTH, 4.6)
     axes = figure.subplots()
     for i, line in enumerate(rows):
         for j, problem in enumerate(line):

@@ -1,0 +1,213 @@
+"""Figures of the wider family: scores over seeds and labels, embeddings, domains left out.
+
+All return a `Figure`, in the look of `viz`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from labor_lib.family import FAMILY, summarise
+from labor_lib.viz import Style, figure_of, styled
+
+STYLES = {
+    "source_only": Style("#9a9a9a", "x", (0, (1, 2))),
+    "adabn": Style("#707070", "+", (0, (4, 3))),
+    "dann": Style("#0072b2", "o"),
+    "finetune": Style("#e69f00", "^", "--", filled=False),
+    "joint": Style("#b04a00", "D", (0, (6, 2, 1, 2)), filled=False),
+    "ccsa": Style("#d55e00", "s"),
+    "sagnet": Style("#009e73", "P"),
+    "sagnet_pooled": Style("#56b4e9", "v", filled=False),
+    "target": Style("#000000", "*"),
+}
+CLASS_COLOURS = (  # Okabe-Ito, then grey tones; a digit beside each point tells them apart, too
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
+    "#d55e00", "#b8a900", "#000000", "#8c3b00", "#999999",
+)  # fmt: skip
+
+
+def _name(method: str, few: int = 0) -> str:
+    """Such as: CCSA, 3 a class."""
+    title = FAMILY[method].title if method in FAMILY else method
+    return f"{title}, {few} a class" if few else title
+
+
+def _style(method: str) -> Style:
+    return STYLES.get(method, Style("#cc79a7"))
+
+
+def _face(style: Style) -> str:
+    return style.colour if style.filled else "white"
+
+
+@styled
+def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
+    """Accuracy by method: every seed a small dot, the mean a marker, its standard deviation a bar.
+
+    table: results.csv of an adaptation run (`FamilyRun.table`); a row for every number of labels.
+    """
+    rows = [(m, few) for m in FAMILY for few in sorted(set(table[table["method"] == m]["few"]))]
+    figure = figure_of(9.4, 1.3 + 0.42 * len(rows))
+    axes = figure.subplots()
+    for place, (method, few) in enumerate(rows):
+        scores = table[(table["method"] == method) & (table["few"] == few)]["accuracy"]
+        _dots(axes, scores, place, _style(method))
+    axes.set_yticks(range(len(rows)), [_name(*row) for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy on the target's test images in %")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title(title)
+    return figure
+
+
+def _dots(axes: Axes, scores: pd.Series, place: float, style: Style) -> None:
+    mean, spread = scores.mean(), scores.std()
+    if len(scores) > 1:
+        axes.scatter(scores, np.full(len(scores), place + 0.22), s=12, c=style.colour, alpha=0.6)
+        axes.errorbar(mean, place, xerr=spread, color=style.colour, capsize=4, lw=1.6)
+    hollow = style.marker not in "x+"
+    axes.plot(
+        mean, place, style.marker, color=style.colour, ms=9,
+        markerfacecolor=_face(style) if hollow else style.colour, mew=1.8,
+    )  # fmt: skip
+    told = f"{mean:.1f}" if len(scores) == 1 else f"{mean:.1f} ± {spread:.1f}"
+    axes.annotate(told, (mean, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+
+
+@styled
+def few_curve(table: pd.DataFrame, title: str = "") -> Figure:
+    """Accuracy against labelled target images a class; methods without such labels as lines.
+
+    Bars: standard deviation over seeds. Needs rows with `few` > 0 (`FamilyRun.table`).
+    """
+    figure = figure_of(9.4, 4.2)
+    axes = figure.subplots()
+    numbers = sorted(set(table["few"]) - {0})
+    ends = []
+    for row in summarise(table).groupby("method", sort=False):
+        method, scores = row
+        style = _style(method)
+        if scores["few"].max() == 0:
+            x, y = [numbers[0], numbers[-1]], [scores["accuracy_mean"].iloc[0]] * 2
+            axes.plot(x, y, color=style.colour, ls=style.line, lw=1.6)
+        else:
+            scores = scores[scores["few"] > 0].sort_values("few")
+            x, y = scores["few"].tolist(), scores["accuracy_mean"].tolist()
+            spread = scores["accuracy_std"] if scores["accuracy_std"].notna().all() else None
+            axes.errorbar(
+                x, y, yerr=spread, color=style.colour, ls=style.line, marker=style.marker,
+                markerfacecolor=_face(style), capsize=3, ms=7,
+            )  # fmt: skip
+        ends.append((y[-1], _name(method), style.colour))
+    for place, (_, name, colour) in zip(_apart([y for y, *_ in ends], axes), ends, strict=True):
+        axes.annotate(
+            name, (1.01, place), xycoords=("axes fraction", "data"), color=colour, va="center",
+            fontsize=10, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_xticks(numbers)
+    axes.set_xlabel("labelled target images of each class")
+    axes.set_ylabel("accuracy in %")
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_title(title)
+    return figure
+
+
+def _apart(values: Sequence[float], axes: Axes) -> list[float]:
+    """Places for labels near the values, at least a line's height from each other."""
+    low, high = axes.get_ylim()
+    gap = 0.065 * (high - low)
+    places = list(values)
+    order = np.argsort(values)
+    for below, above in pairwise(order):
+        places[above] = max(places[above], places[below] + gap)
+    return places
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Points of a 2-d embedding. points: N x 2. labels: N class numbers. domains: N, 0 = source."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    domains: np.ndarray
+
+
+@styled
+def embedding_figure(
+    panels: dict[str, Embedded], title: str = "", classes: Sequence[str] = ()
+) -> Figure:
+    """Embeddings side by side: class by colour, source as hollow circles, target as crosses.
+
+    panels: name -> Embedded. classes: their names; numbers by default. A class's name stands at the
+    median of its source points.
+    """
+    figure = figure_of(9.4, 9.4 / max(len(panels), 2) + 0.9)
+    places = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, embedded) in zip(places, panels.items(), strict=True):
+        points, labels, domains = embedded.points, embedded.labels, embedded.domains
+        for label in np.unique(labels):
+            colour = CLASS_COLOURS[int(label) % len(CLASS_COLOURS)]
+            here = (labels == label) & (domains == 0)
+            axes.scatter(*points[here].T, s=14, facecolors="none", edgecolors=colour, lw=0.7)
+            there = (labels == label) & (domains == 1)
+            axes.scatter(*points[there].T, s=16, marker="x", c=colour, lw=0.9)
+            if here.any():
+                text = classes[int(label)] if classes else str(label)
+                axes.text(
+                    *np.median(points[here], axis=0), text, fontsize=12, weight="bold",
+                    ha="center", va="center", color=colour,
+                    bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "lw": 0},
+                )  # fmt: skip
+        axes.set_title(name, fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for side in axes.spines.values():
+            side.set_visible(True)
+    marks = [
+        Line2D([], [], marker="o", ls="", markerfacecolor="none", color="#444444", label="source"),
+        Line2D([], [], marker="x", ls="", color="#444444", label="target"),
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+    return figure
+
+
+@styled
+def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
+    """Generalisation: accuracy of each method on each domain left out, and on their mean.
+
+    Small dots: seeds; bars: standard deviation over seeds, of the mean that of the seeds' means.
+    """
+    targets = [*dict.fromkeys(table["target"]), "mean"]
+    by_seed = table.groupby(["method", "seed"])["accuracy"].mean().reset_index()
+    whole = pd.concat([table, by_seed.assign(target="mean")])
+    methods = [m for m in FAMILY if m in set(table["method"])]
+    figure = figure_of(9.4, 0.9 + 0.36 * len(targets) * (len(methods) + 0.6))
+    axes = figure.subplots()
+    step = 1 / (len(methods) + 0.6)
+    for line, target in enumerate(targets):
+        for number, method in enumerate(methods):
+            rows = whole[(whole["target"] == target) & (whole["method"] == method)]
+            _dots(axes, rows["accuracy"], line + (number - (len(methods) - 1) / 2) * step,
+                  _style(method))  # fmt: skip
+    axes.axhspan(len(targets) - 1.5, len(targets) - 0.5, color="#f0f0f0", zorder=0)
+    axes.set_yticks(range(len(targets)), targets)
+    axes.set_ylim(len(targets) - 0.5, -0.5)
+    axes.set_xlabel("accuracy on the domain left out in %")
+    axes.grid(axis="x", alpha=0.3)
+    marks = [
+        Line2D([], [], marker=_style(m).marker, ls="", color=_style(m).colour,
+               markerfacecolor=_face(_style(m)), label=_name(m))
+        for m in methods
+    ]  # fmt: skip
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(methods))
+    axes.set_title(title)
+    return figure
