@@ -3,6 +3,7 @@
 All return a `Figure`, in the look of `viz`.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,11 +11,14 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from labor_lib.alignment import Alignment, classify
 from labor_lib.family import FAMILY, summarise
-from labor_lib.viz import Style, figure_of, styled
+from labor_lib.viz import WIDTH, Style, figure_of, figure_picture, styled
 
 STYLES = {
     "source_only": Style("#9a9a9a", "x", (0, (1, 2))),
@@ -210,4 +214,130 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
     ]  # fmt: skip
     figure.legend(handles=marks, loc="outside lower center", ncols=len(methods))
     axes.set_title(title)
+    return figure
+
+
+# ----------------------------------------------------------------- pairs pulled and pushed (CCSA)
+
+DRAWN = 25  # of each class's other target images; more would hide each other
+
+
+def alignment_marks(one: Alignment) -> str:
+    """What the marks mean."""
+    drawn = min(DRAWN, *np.bincount(one.shift.others.labels)) * len(one.shift.classes)
+    return (
+        "circle: source image · diamond: labelled target image · hollow square: other target image "
+        f"({drawn} of {len(one.shift.others)} drawn) · tint: the class that the network names "
+        "there · line: a pair that is pulled · dots: a pair of two classes closer than the margin, "
+        "which is pushed"
+    )
+
+
+def alignment_sentence(one: Alignment, frame: int) -> str:
+    """What became of the other target images, at a step."""
+    others = one.shift.others
+    before, now = (100 * one.right(at, others).mean() for at in (0, frame))
+    start = f"{before:.0f} % of the {len(others)} other target images get their class"
+    if frame == 0:
+        return f"Before any target label: {start}."
+    return (
+        f"{now:.0f} % of the {len(others)} other target images get their class after "
+        f"{one.steps[frame]} steps ({before:.0f} % before)."
+    )
+
+
+def alignment_lines(one: Alignment, frame: int) -> list[tuple[str, str]]:
+    """The pairs in numbers, before training and at a step."""
+    lines = []
+    for name, count in (
+        ("pairs of one class", lambda d: f"{one.same.sum():,}"),
+        ("… their mean distance", lambda d: f"{d[one.same].mean():.2f}"),
+        ("pairs of two classes", lambda d: f"{(~one.same).sum():,}"),
+        ("… their mean distance", lambda d: f"{d[~one.same].mean():.2f}"),
+        ("… closer than the margin", lambda d: f"{(d[~one.same] < one.margin).sum():,}"),
+    ):
+        before, now = (count(one.distances(at)) for at in (0, frame))
+        lines.append((name, now if before == now else f"{before} → {now}"))
+    for name, points in (("source", one.shift.source), ("labelled target", one.few)):
+        before, now = (f"{100 * one.right(at, points).mean():.0f} %" for at in (0, frame))
+        lines.append((f"{name} images named rightly", f"{before} → {now}"))
+    return lines
+
+
+def _draw_alignment(
+    axes: Axes, one: Alignment, frame: int, pulled: bool, pushed: bool, shape: float = 0.735
+) -> None:
+    """shape: height of the axes over their width; a unit is as long in both directions."""
+    groups = one.shift.source, one.few, one.shift.others
+    places = [one.embedded(frame, points) for points in groups]
+    ends = np.concatenate([np.percentile(p, (0, 100) if p is places[1] else (1, 99), axis=0)
+                           for p in places])  # fmt: skip
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    half = 0.56 * max(high[0] - low[0], (high[1] - low[1]) / shape, 1e-3)
+    (left, bottom), (right, top) = ((low + high) / 2 + side * half * np.array((1, shape))
+                                    for side in (-1, 1))  # fmt: skip
+    axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+    axes.set_box_aspect(shape)
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 90), np.linspace(bottom, top, 66)), -1)
+    named = classify(one.frames[frame], grid.reshape(-1, 2)).reshape(grid.shape[:2])
+    colours = [CLASS_COLOURS[label] for label in range(len(one.shift.classes))]
+    axes.imshow(
+        named, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5, alpha=0.13,
+        extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0,
+    )  # fmt: skip
+    _draw_pairs(axes, one, frame, places, colours if pulled else None, pushed)
+    for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
+        source, few, others = (p[g.labels == label] for p, g in zip(places, groups, strict=True))
+        others = others[:DRAWN]
+        axes.scatter(*others.T, s=70, marker="s", facecolors="none", edgecolors=colour, lw=0.9)
+        axes.scatter(*others.T, s=17, marker=f"${name}$", c=colour, lw=0.2)
+        axes.scatter(*source.T, s=17, c=colour, alpha=0.75, lw=0)
+        axes.scatter(*few.T, s=150, marker="D", c=colour, edgecolors="black", lw=1.3, zorder=4)
+        axes.scatter(*few.T, s=38, marker=f"${name}$", c="white", lw=0.3, zorder=5)
+    x, y = left + 0.03 * (right - left), bottom + 0.05 * (top - bottom)
+    axes.plot([x, x + one.margin], [y, y], color="black", lw=3, solid_capstyle="butt", zorder=6)
+    axes.text(x, y + 0.015 * (top - bottom), f"margin {one.margin:g}", fontsize=10, zorder=6)
+
+
+def _draw_pairs(axes: Axes, one: Alignment, frame: int, places, colours, pushed: bool) -> None:
+    """Lines between source and labelled target images; colours: of the pulled, None for none."""
+    source, few = places[:2]
+    ends = np.stack(np.broadcast_arrays(source[:, None], few[None]), axis=2)  # S x T x 2 x 2
+    if colours:
+        own = np.array(colours)[np.broadcast_to(one.few.labels, one.same.shape)[one.same]]
+        axes.add_collection(LineCollection(ends[one.same], colors=own, lw=0.6, alpha=0.25))
+    if pushed:
+        close = ~one.same & (one.distances(frame) < one.margin)
+        axes.add_collection(
+            LineCollection(ends[close], colors="black", lw=0.9, ls=(0, (1, 2)), alpha=0.5)
+        )
+
+
+@styled
+def paint_alignment(
+    one: Alignment, frame: int, pulled: bool = True, pushed: bool = True
+) -> np.ndarray:
+    """The embedding at a step, as `AlignmentPlayground` shows it: H x W x 3 uint8."""
+    figure = Figure(figsize=(6.4, 6.4 * 0.735), dpi=100)
+    _draw_alignment(figure.add_axes((0.004, 0.004, 0.992, 0.992)), one, frame, pulled, pushed)
+    return figure_picture(figure)
+
+
+@styled
+def alignment_figure(
+    one: Alignment, frame: int, pulled: bool = True, pushed: bool = True, title: str = ""
+) -> Figure:
+    """The embedding before CCSA and at a step, side by side."""
+    figure = figure_of(WIDTH, 4.7)
+    names = ("source only", f"{one.steps[frame]} steps of CCSA later")
+    for axes, at, name in zip(figure.subplots(1, 2), (0, frame), names, strict=True):
+        _draw_alignment(axes, one, at, pulled, pushed)
+        share = 100 * one.right(at, one.shift.others).mean()
+        axes.set_title(f"{name}: {share:.0f} % of the others right", fontsize=11)
+    labels = "label" if one.n == 1 else "labels"
+    told = f"α {one.alpha:g}, margin {one.margin:g}, {one.n} {labels} a class"
+    figure.suptitle(
+        f"{title}: {told}" if title else told, x=0.01, ha="left", weight="bold", fontsize=12
+    )
+    figure.supxlabel(textwrap.fill(alignment_marks(one), 118), fontsize=9.5, x=0.01, ha="left")
     return figure
