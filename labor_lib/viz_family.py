@@ -16,7 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from labor_lib.alignment import Alignment, classify
+from labor_lib.alignment import Alignment, SmallShift, classify
 from labor_lib.family import FAMILY, summarise
 from labor_lib.viz import WIDTH, Style, figure_of, figure_picture, styled
 
@@ -222,12 +222,12 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
 DRAWN = 25  # of each class's other target images; more would hide each other
 
 
-def alignment_marks(one: Alignment) -> str:
+def alignment_marks(shift: SmallShift) -> str:
     """What the marks mean."""
-    drawn = min(DRAWN, *np.bincount(one.shift.others.labels)) * len(one.shift.classes)
+    drawn = np.bincount(shift.others.labels).clip(max=DRAWN).sum()
     return (
         "circle: source image · diamond: labelled target image · hollow square: other target image "
-        f"({drawn} of {len(one.shift.others)} drawn) · tint: the class that the network names "
+        f"({drawn} of {len(shift.others)} drawn) · tint: the class that the network names "
         "there · line: a pair that is pulled · dots: a pair of two classes closer than the margin, "
         "which is pushed"
     )
@@ -339,5 +339,7 @@ def alignment_figure(
     figure.suptitle(
         f"{title}: {told}" if title else told, x=0.01, ha="left", weight="bold", fontsize=12
     )
-    figure.supxlabel(textwrap.fill(alignment_marks(one), 118), fontsize=9.5, x=0.01, ha="left")
+    figure.supxlabel(
+        textwrap.fill(alignment_marks(one.shift), 118), fontsize=9.5, x=0.01, ha="left"
+    )
     return figure
