@@ -17,7 +17,7 @@ camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid im
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
 
 family: $(READY)  ## image classification: every method and shift, five seeds; goes on where stopped
-	$(PY) -m labor_lib family --shift textured --methods all --seeds 0-4
+	$(PY) -m labor_lib family --shift textured --methods all --few 1,5 --seeds 0-4
 	$(PY) -m labor_lib family --shift fonts --methods all --seeds 0-4
 	$(PY) -m labor_lib family --shift styles --methods all --seeds 0-4
 

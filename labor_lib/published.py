@@ -9,25 +9,29 @@ from pathlib import Path
 import pandas as pd
 
 from labor_lib.errors import InputError
+from labor_lib.family import FAMILY
 from labor_lib.methods.registry import METHODS
 
 FILE = Path(__file__).with_name("published.csv")
 COLUMNS = (
-    *("paper", "setting", "classes", "method", "network", "budget", "miou"),
+    *("paper", "setting", "classes", "method", "network", "budget", "metric", "score"),
     *("checked", "ours", "source"),
 )
+CLASSES = {"mIoU": (13, 16, 19), "accuracy": (7, 10, 345)}  # by metric: how many are averaged
 
 
-def published(path: Path = FILE) -> pd.DataFrame:
-    """Published mIoU in percent: one row per figure.
+def published(metric: str = "mIoU", path: Path = FILE) -> pd.DataFrame:
+    """Published figures in percent, of one metric: "mIoU" (segmentation) or "accuracy".
 
-    paper, setting (source -> target), classes (how many are averaged), method as the paper calls
-    it, network, budget (what was labelled of the target, in words), miou.
+    paper, setting (source -> target), classes (how many there are), method as the paper calls it,
+    network, budget (what was labelled of the target, in words), miou or accuracy.
     checked: False where the figure is second-hand and could not be verified.
-    ours: the method of the registry that does the same, or "".
+    ours: the method of our registries that does the same, or "".
     source: where the figure stands, and "as quoted in" where that is not the paper itself.
-    Raises InputError where the file is missing or damaged.
+    Raises InputError where the file is missing or damaged, or for another metric.
     """
+    if metric not in CLASSES:
+        raise InputError(f"metric '{metric}': choose from {', '.join(CLASSES)}")
     path = Path(path)
     mend = "restore it from the repository"
     try:
@@ -39,12 +43,16 @@ def published(path: Path = FILE) -> pd.DataFrame:
     if tuple(table.columns) != COLUMNS or table.empty:
         raise InputError(f"{path}: its columns have to be {', '.join(COLUMNS)}; {mend}")
     table["classes"] = pd.to_numeric(table["classes"], errors="coerce")
-    table["miou"] = pd.to_numeric(table["miou"], errors="coerce")
+    table["score"] = pd.to_numeric(table["score"], errors="coerce")
+    known = [
+        n in CLASSES.get(m, ()) for m, n in zip(table["metric"], table["classes"], strict=True)
+    ]
     sound = {
-        "classes": table["classes"].isin((13, 16, 19)),
-        "miou": table["miou"].between(0, 100),
+        "metric": table["metric"].isin(CLASSES),
+        "classes": pd.Series(known),
+        "score": table["score"].between(0, 100),
         "checked": table["checked"].isin(("yes", "no")),
-        "ours": table["ours"].isin(("", *METHODS)),
+        "ours": table["ours"].isin(("", *METHODS, *FAMILY)),
         "source": table["source"].str.strip() != "",
     }
     for column, right in sound.items():
@@ -53,4 +61,5 @@ def published(path: Path = FILE) -> pd.DataFrame:
             raise InputError(f"{path}: line {line}: no valid '{column}'; {mend}")
     table["classes"] = table["classes"].astype(int)
     table["checked"] = table["checked"] == "yes"
-    return table
+    table = table[table["metric"] == metric].drop(columns="metric")
+    return table.rename(columns={"score": metric.lower()}).reset_index(drop=True)

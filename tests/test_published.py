@@ -3,6 +3,7 @@
 import pytest
 
 from labor_lib.errors import InputError
+from labor_lib.family import FAMILY
 from labor_lib.methods.registry import METHODS
 from labor_lib.published import COLUMNS, FILE, published
 
@@ -25,7 +26,7 @@ SPOTS = {
 
 def test_every_figure_has_a_source_and_is_a_percentage():
     table = published()
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == [{"score": "miou"}.get(c, c) for c in COLUMNS if c != "metric"]
     assert table["source"].str.len().min() > 15
     assert table["miou"].between(0, 100).all()
     assert set(table["ours"]) - {""} <= set(METHODS)
@@ -55,6 +56,36 @@ def test_spot_values(spot):
     assert row["miou"].tolist() == [SPOTS[spot]]
 
 
+# paper begins with, setting, method, budget -> accuracy; typed anew
+ACCURACIES = {
+    ("DANN", "MNIST -> MNIST-M", "DANN", "none"): 76.66,
+    ("CCSA", "MNIST -> USPS", "CCSA", "1 labelled image a class"): 85.0,
+    ("CCSA", "MNIST -> USPS", "CCSA", "7 labelled images a class"): 92.9,
+    ("SagNet", "PACS, mean of leave-one-out", "SagNet", "none"): 83.25,
+    ("DomainBed", "PACS, mean of leave-one-out", "SagNet", "none"): 86.3,
+    ("DomainBed", "DomainNet, mean of leave-one-out", "ERM", "none"): 40.9,
+}
+
+
+@pytest.mark.parametrize("spot", ACCURACIES, ids=lambda spot: f"{spot[0]} {spot[2]} {spot[3]}")
+def test_spot_accuracies(spot):
+    paper, setting, method, budget = spot
+    table = published("accuracy")
+    row = table[
+        table["paper"].str.startswith(paper)
+        & (table["setting"] == setting)
+        & (table["method"] == method)
+        & (table["budget"] == budget)
+    ]
+    assert row["accuracy"].tolist() == [ACCURACIES[spot]]
+    assert set(table["ours"]) <= {"", *FAMILY}
+
+
+def test_there_is_no_third_metric():
+    with pytest.raises(InputError, match="metric 'F1': choose from mIoU, accuracy"):
+        published("F1")
+
+
 def test_labor_falls_short_of_its_full_supervision_by_a_tenth():
     table = published().set_index(["paper", "method"])["miou"]
     labor = table["LabOR (Shin et al., ICCV 2021)"]
@@ -64,12 +95,13 @@ def test_labor_falls_short_of_its_full_supervision_by_a_tenth():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("63.5", "635", r"line 2: no valid 'miou'"),
-        ("66.6,yes", "?,yes", r"line 3: no valid 'miou'"),
+        ("63.5", "635", r"line 2: no valid 'score'"),
+        ("66.6,yes", "?,yes", r"line 3: no valid 'score'"),
         ("63.5,no", "63.5,maybe", r"line 2: no valid 'checked'"),
         (",no,ppl,", ",no,pls,", r"line 2: no valid 'ours'"),
         ('"the paper (arXiv 2108.05570), Table 1"', '" "', r"line 3: no valid 'source'"),
         ("Cityscapes,19,PPL", "Cityscapes,18,PPL", r"line 2: no valid 'classes'"),
+        ("mIoU,66.6", "IoU,66.6", r"line 3: no valid 'metric'"),
         ("paper,setting", "paper,place", "its columns have to be paper, setting"),
     ],
 )
@@ -79,14 +111,14 @@ def test_a_damaged_file_is_named(tmp_path, old, new, message):
     path = tmp_path / "published.csv"
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
-        published(path)
+        published(path=path)
     assert str(path) in str(caught.value)
     assert "restore" in str(caught.value)
 
 
 def test_a_missing_or_empty_file_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        published(tmp_path / "published.csv")
+        published(path=tmp_path / "published.csv")
     (tmp_path / "published.csv").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="not a table"):
-        published(tmp_path / "published.csv")
+        published(path=tmp_path / "published.csv")
