@@ -7,7 +7,7 @@ prints a Markdown table. Memory is what is kept for the backward passes, at its 
 counting, so it is the same on every machine.
 
     CCSA    images embedded once an update      both images of every pair embedded for it
-    DANN    one pass over both domains          one pass for each domain and each loss
+    DANN    each domain passes once             the source passes again for the domain's loss
     SagNet  one pass, three gradients           the early stages run for each of three updates
     DomainBed's SagNet, and the plain loop (ERM), stand alone.
 """
@@ -36,7 +36,6 @@ from labor_lib.methods.sagnet import (
     randomise_style,
     sagnet_step,
 )
-from labor_lib.nets.digits import pool
 from labor_lib.runtime import make_fabric, precision_of, seed_everything
 
 WARM = 2  # steps that are not counted
@@ -152,7 +151,7 @@ def sagnet_in_passes(fabric, nets, opts, batch, cfg) -> dict[str, float]:
     others, weight = torch.randperm(len(maps)).to(maps.device), torch.rand(len(maps))
     mixed = randomise_style(maps.flatten(2), others, weight.to(maps.device)).view_as(maps)
     with fabric.autocast():
-        logits = net.classifier(pool(net.run(mixed, first=cfg.stages)))
+        logits = net.classifier(net.summary(net.run(mixed, first=cfg.stages)))
     content = F.cross_entropy(logits.float(), labels)
     opts["net"].zero_grad()
     fabric.backward(content)
