@@ -1,5 +1,6 @@
 """Interactive views of the wider family, each a last line of a cell; see `widgets`.
 
+    MethodChooser()              which method fits this problem, and code that runs it
     AlignmentPlayground(shift)   CCSA's pairs, pulled and pushed in a 2-d embedding
 
 Every view has `figure()`, the same state without a kernel.
@@ -7,10 +8,10 @@ Every view has `figure()`, the same state without a kernel.
 
 import html
 
-from ipywidgets import FloatSlider, Layout, Play, SelectionSlider
+from ipywidgets import Button, FloatSlider, Layout, Output, Play, SelectionSlider
 from matplotlib.figure import Figure
 
-from labor_lib import markup, viz_family
+from labor_lib import guide, markup, viz_family
 from labor_lib.alignment import EVERY, STEPS, SmallShift, align, learn_source
 from labor_lib.controls import (
     HTML,
@@ -18,12 +19,116 @@ from labor_lib.controls import (
     Picture,
     buttons,
     check_box,
+    choose,
     column,
     no_pauses,
     row,
     wide,
 )
 from labor_lib.errors import InputError
+
+# ------------------------------------------------------------------------------- which method
+
+
+class MethodChooser(Panel):
+    """Questions that lead to a method, why it is that one, and code that runs it.
+
+    Controls: questions (a dictionary by name; those that are not asked on the way are hidden);
+    data; run (runs the code into `output`, errors as one line in `outcome`). card, code_view, tree:
+    the advice, its code, and the whole tree with the way taken. used: whether a control was used.
+    """
+
+    def __init__(self, **answers: str):
+        super().__init__("labor-guide")
+        self._wish = answers
+        self.questions = {}
+        for name, question in guide.QUESTIONS.items():
+            options = [(text, answer) for answer, text in question.answers.items()]
+            tips = [f"{question.text} {text}" for text, _ in options]
+            self.questions[name] = buttons(question.text, options, tips, "auto")
+            self.questions[name].style.description_width = "270px"
+        self.data = buttons("Run it on which embedded data?", [("", "")], [""], "auto")
+        self.data.style.description_width = "270px"
+        self.run = Button(
+            description="Run it here", layout=Layout(width="auto"),
+            tooltip="run the code below; a few seconds with a finished run, else minutes",
+        )  # fmt: skip
+        self.card, self.code_view, self.tree, self.outcome = HTML(), HTML(), HTML(), HTML()
+        self.output = Output()
+        self.used = False
+        self.parts = [self.card, self.code_view, self.tree, self.outcome]
+        self.children = [
+            *self.questions.values(),
+            self.status,
+            row(column(self.card, flex="1 1 420px"), column(self.tree, flex="1 1 460px"),
+                align="flex-start"),
+            row(self.data, self.run),
+            self.code_view,
+            self.outcome,
+            self.output,
+        ]  # fmt: skip
+        self._guarded(self._start)
+        self._on(*self.questions.values(), self.data)
+        for control in (*self.questions.values(), self.data):
+            control.observe(lambda _: self._note_use(), names="value")
+        self.run.on_click(lambda _: self._run())
+
+    def answers(self) -> dict[str, str]:
+        """The answer to every question, asked or not."""
+        return {name: control.value for name, control in self.questions.items()}
+
+    @property
+    def advice(self) -> guide.Advice:
+        return guide.advise(**self.answers())
+
+    @property
+    def code(self) -> str:
+        """Python that runs the advice on the chosen data."""
+        return guide.code(self.advice, self.data.value)
+
+    def open_cell(self) -> None:
+        """Put a cell with the code below the one that calls this."""
+        guide.open_cell(self)
+
+    def _start(self) -> None:
+        guide.check_answers(self._wish)
+        for name, answer in self._wish.items():
+            self.questions[name].value = answer
+        self._update()
+
+    def _note_use(self) -> None:
+        self.used = True
+
+    def _update(self) -> None:
+        way, advice = guide.path(**self.answers()), self.advice
+        asked = {name for name, _ in way}
+        for name, control in self.questions.items():
+            control.layout.display = "flex" if name in asked else "none"
+        choose(self.data, advice.data, advice.data[0])
+        self.data.tooltips = [guide.DATA[name] for name in advice.data]
+        self.card.value = markup.advice_card(advice)
+        self.tree.value = markup.guide_tree(way)
+        self.code_view.value = markup.code_block(self.code)
+        self.outcome.value, self.output.outputs = "", ()
+
+    def _run(self) -> None:
+        """Run the code; whatever it raises becomes one line."""
+        self.output.outputs, said = (), "done"
+        self.run.disabled, self.outcome.value = True, "running \u2026"
+        try:
+            with self.output:
+                try:
+                    exec(compile(self.code, "<guide>", "exec"), {"__name__": "guide"})
+                except Exception as error:  # as in `_guarded`: a line, not a traceback
+                    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+                    said = f"Not run to its end: {kind}{error}"
+        finally:
+            self.run.disabled = False
+            self.outcome.value = markup.html.escape(" ".join(said.split()))
+
+    def _picture(self) -> Figure:
+        return viz_family.guide_figure(**self.answers())
+
 
 # -------------------------------------------------------------------------- pairs pulled, pushed
 

@@ -171,7 +171,7 @@ _ADVICE = (
         ("source_only", "adabn", "adaptsegnet", "supervised"), "streets",
     ),
     Advice(
-        "iast", "AdaptSegNet, then IAST's pseudo labels", "images without labels",
+        "iast", "AdaptSegNet, then IAST", "images without labels",
         "An adversary makes the segmentations of both domains look alike (AdaptSegNet), then the "
         "network's own sure pixels serve as labels, with a threshold for each class (IAST). On "
         "the drawn streets the pseudo labels add more than the adversary, which adds little to "
@@ -235,7 +235,7 @@ _ADVICE = (
         "Partial adaptation: Cao et al., ECCV 2018 (weights of classes in the adversary).",
     ),
     Advice(
-        "other_output", "none here: boxes, numbers, other outputs", "see the reading",
+        "other_output", "none here: other outputs", "see the reading",
         "This project classifies images and pixels. The idea carries over (adapt the features, "
         "not the outputs), the code does not. What you can do here is measure how far apart two "
         "domains are: the cell trains a linear classifier to tell them apart by their features.",
@@ -421,9 +421,8 @@ from labor_lib.family_runs import open_family
 from labor_lib.viz import show
 from labor_lib.viz_family import few_curve
 
-few = (1, 3)  # labelled target images of each class
 methods = [{methods}]
-run = open_family("{data}", *methods, few=few)
+run = open_family("{data}", *methods)  # few=(1, 3) asks for other numbers of labels a class
 print_summary(run.table)
 figure = few_curve(run.table, run.title("What do a few labels buy on '{data}'?"))
 show(figure, alt="Accuracy on '{data}' against labels a class, a line for each method.")

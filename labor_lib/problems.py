@@ -102,18 +102,19 @@ PROBLEMS = (
         "few-shot supervised domain adaptation", ("other",), ("same",), ("few",), ("no",),
         "A few labelled target samples are all there is of the target.",
         "Pull samples of one class together across the domains, push others apart (CCSA).",
+        ("13_ccsa",),
     ),
     Problem(
         "unsupervised domain adaptation", ("other",), ("same",), ("none",), ("yes",),
         "Target images without a single label; the source has them all.",
         "An adversary makes predictions on both domains look alike; pseudo labels.",
-        ("03_adversarial_warmup", "04_pseudo_labels"),
+        ("03_adversarial_warmup", "04_pseudo_labels", "12_dann"),
     ),
     Problem(
         "domain generalisation", ("other",), ("same",), ("none",), ("no",),
         "Nothing of the target is seen before the test: training has to prepare for any domain.",
         "Train on the game alone and hope (source only), or take the style out of it (SagNet).",
-        ("01_domain_shift", "02_source_only_and_supervised"),
+        ("01_domain_shift", "02_source_only_and_supervised", "14_sagnet"),
     ),
     # another task: transfer learning
     Problem(

@@ -15,7 +15,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
 
+from labor_lib import guide
 from labor_lib.alignment import Alignment, SmallShift, classify
 from labor_lib.family import FAMILY, summarise
 from labor_lib.viz import WIDTH, Style, figure_of, figure_picture, styled
@@ -343,3 +346,75 @@ def alignment_figure(
         textwrap.fill(alignment_marks(one.shift), 118), fontsize=9.5, x=0.01, ha="left"
     )
     return figure
+
+
+# ------------------------------------------------------------------------------- which method
+
+_LINE, _INDENT, _LEAF = 0.27, 0.34, 6.1  # inches: a line, a step to the right, where advice is
+_TAKEN = "#0072b2"
+
+
+@styled
+def guide_figure(**answers: str) -> Figure:
+    """The tree of `guide`, a line for each answer; the way that the answers take is blue and bold.
+
+    Above: the advice at its end; below: why.
+    """
+    chosen, advice = guide.path(**answers), guide.advise(**answers)
+    lines = list(guide.lines())
+    why = textwrap.fill(advice.why, 122)
+    below = 0.2 + 0.185 * (1 + why.count("\n"))
+    height = _LINE * len(lines) + 0.45 + below
+    figure = figure_of(WIDTH, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+    axes.set_axis_off()
+    axes.text(0.1, 0.2, f"These answers lead to: {advice.title}", fontsize=13,
+              fontweight="bold", va="center")  # fmt: skip
+    axes.text(0.1, height - below + 0.05, why, fontsize=9.5, va="top", linespacing=1.35)
+    places = [0.58 + _LINE * number for number in range(len(lines))]
+    for number in sorted(range(len(lines)), key=lambda n: lines[n].lies_on(chosen)):
+        _draw_line(axes, lines, number, places, lines[number].lies_on(chosen))
+    return figure
+
+
+def _draw_line(
+    axes: Axes, lines: list[guide.Line], number: int, places: list[float], taken: bool
+) -> None:
+    """One line of the guide's tree, and its connection to the question above it."""
+    line, y = lines[number], places[number]
+    colour, width = (_TAKEN, 3.0) if taken else ("#9a9a9a", 1.0)
+    weight, ink = ("bold", "black") if taken else ("normal", "#404040")
+    x = 0.12 + _INDENT * line.depth
+    if line.way:
+        parent = max(n for n in range(number) if lines[n].way == line.way[:-1])
+        bend = x - _INDENT + 0.08
+        axes.plot([bend, bend, x - 0.05], [places[parent] + 0.1, y, y], color=colour, lw=width,
+                  solid_joinstyle="miter", zorder=2 + taken)  # fmt: skip
+    text = axes.text(x, y, line.answer, va="center", fontsize=9.5, color=ink,
+                     fontweight=weight)  # fmt: skip
+    end = x + _text_width(text)
+    if line.advice is None:
+        axes.text(end + (0.12 if line.way else 0), y, line.question, va="center",
+                  fontsize=9.5, fontweight="bold", fontstyle="italic",
+                  color=_TAKEN if taken else ink)  # fmt: skip
+        return
+    axes.plot([end + 0.08, _LEAF - 0.05], [y, y], color=colour, lw=width,
+              ls="-" if taken else (0, (1, 2)))  # fmt: skip
+    box = FancyBboxPatch(
+        (_LEAF, y - 0.115), WIDTH - _LEAF - 0.1, 0.23, boxstyle="round,pad=0,rounding_size=0.06",
+        facecolor=_TAKEN if taken else "#eef2f5", edgecolor=_TAKEN if taken else "#9a9a9a",
+        linestyle="--" if line.advice.reading and not taken else "-",
+    )  # fmt: skip
+    axes.add_patch(box)
+    numbers = ", ".join(name[:2] for name in line.advice.notebooks)
+    axes.text(_LEAF + 0.08, y, line.advice.title, va="center", fontsize=9.5,
+              color="white" if taken else "black", fontweight=weight)  # fmt: skip
+    axes.text(WIDTH - 0.18, y, numbers, va="center", ha="right", fontsize=8.5,
+              color="white" if taken else "#404040")  # fmt: skip
+
+
+def _text_width(text: Text) -> float:
+    """Inches, of text in axes whose units are inches."""
+    return text.get_window_extent().width / text.figure.dpi

@@ -1,13 +1,18 @@
 """The family's widgets show what they are given, whatever their controls say."""
 
+import html
+import itertools
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from labor_lib import guide, viz_family
 from labor_lib.alignment import Points, SmallShift
-from labor_lib.family_widgets import AlignmentPlayground
+from labor_lib.family_widgets import AlignmentPlayground, MethodChooser
 
 # -------------------------------------------------------------------------- pairs pulled, pushed
 
@@ -103,3 +108,131 @@ def test_playground_tells_a_number_of_labels_that_is_not_there(playground):
     other.labels.value = 3
     assert other.error == ""
     assert other.picture.png
+
+
+# ------------------------------------------------------------------------------- which method
+
+
+@pytest.fixture
+def chooser() -> MethodChooser:
+    return MethodChooser()
+
+
+def shown(chooser) -> list[str]:
+    return [n for n, c in chooser.questions.items() if c.layout.display != "none"]
+
+
+@pytest.mark.parametrize("line", guide.leaves(), ids=lambda line: line.advice.name)
+def test_chooser_shows_the_advice_of_its_answers(line):
+    chooser, advice = MethodChooser(**guide.answers_to(line)), line.advice
+    assert chooser.error == ""
+    assert shown(chooser) == [name for name, _ in line.way], "questions not asked are hidden"
+    assert html.escape(advice.title) in chooser.card.value
+    assert html.escape(advice.why) in chooser.card.value
+    assert html.escape(advice.reading) in chooser.card.value
+    for name in advice.notebooks:
+        assert f'href="{name}.ipynb"' in chooser.card.value
+    assert chooser.data.options == advice.data
+    assert chooser.tree.value.count('aria-current="true"') == 1
+    taken = chooser.tree.value.split('aria-current="true"')[1].split(">")[1]
+    assert taken.startswith(html.escape(advice.title))
+    for data in advice.data:
+        chooser.data.value = data
+        assert chooser.code == guide.code(advice, data)
+        assert html.escape(chooser.code) in chooser.code_view.value
+
+
+def test_chooser_follows_its_controls(chooser):
+    assert chooser.advice.name == "dann"
+    assert not chooser.used
+    chooser.data.value = "fonts"
+    assert chooser.used
+    chooser.questions["labels"].value = "ask"
+    assert chooser.advice.name == "ccsa"
+    assert chooser.data.value == "fonts", "kept where the new advice has them, too"
+    chooser.questions["output"].value = "pixel"
+    assert chooser.advice.name == "ppl"
+    assert chooser.data.value == "streets"
+    assert "LabOR PPL" in chooser.card.value
+    chooser.questions["classes"].value = "new"
+    assert shown(chooser) == ["classes"]
+
+
+@pytest.mark.parametrize("line", guide.leaves(), ids=lambda line: line.advice.name)
+def test_choosers_figure_is_the_tree_with_the_way_taken(line):
+    figure = MethodChooser(**guide.answers_to(line)).figure()
+    texts = figure.axes[0].texts
+    said = [text.get_text() for text in texts]
+    assert said[0] == f"These answers lead to: {line.advice.title}"
+    assert said[1].replace("\n", " ") == line.advice.why
+    for other in guide.leaves():
+        assert other.advice.title in said
+        assert other.answer in said
+    white = [text.get_text() for text in texts if text.get_color() == "white"]
+    assert white[0] == line.advice.title
+    answers = {guide.Line((step,)).answer for step in line.way}
+    assert answers <= {text.get_text() for text in texts if text.get_fontweight() == "bold"}
+
+
+def test_nothing_of_the_guides_figure_is_cut_off_or_overlaps():
+    figure = viz_family.guide_figure()
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert all(figure.bbox.x0 <= b.x0 and b.x1 <= figure.bbox.x1 for b in boxes)
+    assert all(figure.bbox.y0 <= b.y0 and b.y1 <= figure.bbox.y1 for b in boxes)
+    for one, other in itertools.combinations(boxes, 2):
+        assert not (
+            min(one.x1, other.x1) > max(one.x0, other.x0)
+            and min(one.y1, other.y1) > max(one.y0, other.y0) + 1
+        )
+
+
+def test_a_wrong_answer_is_told_and_the_chooser_goes_on():
+    chooser = MethodChooser(labels="some")
+    assert "labels 'some': choose from none, ask, few, all" in chooser.error
+    assert chooser.card.value == ""
+    assert chooser.figure().axes == []
+    chooser.questions["labels"].value = "all"
+    assert chooser.error == ""
+    assert chooser.advice.name == "target"
+
+
+def test_run_it_here(chooser, monkeypatch, capsys):
+    monkeypatch.setitem(guide.TEMPLATES, "compare", "print('ran', '{data}')")
+    chooser.run.click()
+    assert capsys.readouterr().out == "ran textured\n"
+    assert chooser.outcome.value == "done"
+    for raised, told in (
+        ("labor_lib.errors.InputError('no\\n<b>run</b>')", "no &lt;b&gt;run&lt;/b&gt;"),
+        ("KeyError('k')", "KeyError: &#x27;k&#x27;"),
+    ):
+        monkeypatch.setitem(
+            guide.TEMPLATES, "compare", f"import labor_lib.errors\nraise {raised}  # {{data}}"
+        )
+        chooser.run.click()
+        assert chooser.outcome.value == f"Not run to its end: {told}"
+        assert not chooser.run.disabled
+        assert "DANN" in chooser.card.value, "the advice stays"
+    chooser.questions["source"].value = "no"
+    assert chooser.outcome.value == ""
+
+
+def test_chooser_opens_a_cell(chooser, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        guide, "_shell",
+        lambda: SimpleNamespace(set_next_input=lambda text, replace: written.append(text)),
+    )  # fmt: skip
+    chooser.open_cell()
+    assert written == []
+    chooser.data.value = "fonts"
+    chooser.open_cell()
+    assert written == [guide.code("dann", "fonts")]
+
+
+def test_choosers_controls_have_names_and_tooltips(chooser):
+    for control in (*chooser.questions.values(), chooser.data, chooser.run):
+        assert control.description
+        tips = getattr(control, "tooltips", None) or [control.tooltip]
+        assert all(tips)
+    assert repr(chooser).startswith("MethodChooser: run this cell for the live version")

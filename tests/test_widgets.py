@@ -11,6 +11,7 @@ import inspect
 import io
 import itertools
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib
@@ -870,5 +871,19 @@ def test_an_unknown_answer_is_told():
 
 
 def test_problems_name_notebooks_of_the_collection():
-    numbers = {name[:2] for problem in problems.PROBLEMS for name in problem.notebooks}
-    assert numbers <= {f"{n:02}" for n in range(10)}
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    for problem in problems.PROBLEMS:
+        for name in problem.notebooks:
+            assert (notebooks / f"{name}.ipynb").exists(), name
+
+
+@pytest.mark.parametrize(
+    ("answers", "notebook"),
+    [
+        (("other", "same", "few", "no"), "13_ccsa"),
+        (("other", "same", "none", "yes"), "12_dann"),
+        (("other", "same", "none", "no"), "14_sagnet"),
+    ],
+)
+def test_the_wider_familys_problems_name_its_notebooks(answers, notebook):
+    assert f'href="{notebook}.ipynb"' in SettingChooser(*answers).card.value
