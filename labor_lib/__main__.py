@@ -142,6 +142,21 @@ def family(options: argparse.Namespace) -> None:
     print_summary(table)
 
 
+def write_to_readme(options: argparse.Namespace) -> None:
+    from labor_lib.family_report import write_family_table
+    from labor_lib.report import write_pictures, write_readme_table
+    from labor_lib.runtime import read_json
+
+    path = options.out / "config.json"
+    record = read_json(path) if path.exists() else {}
+    if isinstance(record, dict) and "shift" in record:
+        write_family_table(options.out, options.readme)
+        return
+    write_readme_table(options.out, options.readme)
+    if options.pictures:
+        write_pictures(options.out, options.pictures)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 for bad input, told in one line; 130 when interrupted."""
     options = parser().parse_args(arguments)
@@ -159,11 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(write_report(options.out))
         elif options.command == "readme":
-            from labor_lib.report import write_pictures, write_readme_table
-
-            write_readme_table(options.out, options.readme)
-            if options.pictures:
-                write_pictures(options.out, options.pictures)
+            write_to_readme(options)
     except InputError as error:
         print(f"labor_lib: {error}", file=sys.stderr)
         return 2

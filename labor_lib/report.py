@@ -516,10 +516,18 @@ def write_readme_table(out: Path, readme: Path) -> None:
 
     Raises InputError where the markers or the run's files are missing; then nothing is written.
     """
-    out, readme = Path(out), Path(readme)
     table, record = read_table(out), read_record(out)
+    body = markdown_table(summarise(table, _native_pixels(record)))
     preset = record["settings"].get("preset", "?")
-    begin, end = f"<!-- results:{preset} -->", f"<!-- /results:{preset} -->"
+    put_between(Path(readme), preset, f"{body}\n\n{_made_with(table, record)}")
+
+
+def put_between(readme: Path, name: str, body: str) -> None:
+    """Replace what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
+
+    Raises InputError where the file or the markers are missing; then nothing is written.
+    """
+    begin, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
     try:
         text = readme.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -528,8 +536,7 @@ def write_readme_table(out: Path, readme: Path) -> None:
         raise InputError(f"{readme}: write the lines '{begin}' and '{end}' once, in this order")
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    body = markdown_table(summarise(table, _native_pixels(record)))
-    write_text(readme, f"{before}{begin}\n{body}\n\n{_made_with(table, record)}\n{end}{after}")
+    write_text(readme, f"{before}{begin}\n{body}\n{end}{after}")
 
 
 def markdown_table(lines: list[Line]) -> str:

@@ -1,0 +1,60 @@
+"""The family's results as Markdown tables, for README.md."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from labor_lib.family import FAMILY, summarise
+from labor_lib.family_runs import FamilyRun
+from labor_lib.report import put_between
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A row a method; a column for every number of labels, or for every domain left out.
+
+    table: `FamilyRun.table`. Cells: accuracy in percent, mean ± standard deviation over seeds.
+    """
+    summary = summarise(table)
+    by = "target" if table["target"].nunique() > 1 else "few"
+    summary["cell"] = [
+        f"{row.accuracy_mean:.1f}" + ("" if row.seeds == 1 else f" ± {row.accuracy_std:.1f}")
+        for row in summary.itertuples()
+    ]
+    cells = summary.pivot(index="method", columns=by, values="cell").fillna("")
+    columns = list(dict.fromkeys(summary[by])) if by == "target" else sorted(cells.columns)
+    heads = [_head(by, column) for column in columns]
+    rows = [["method", *heads, "seeds"], ["---", *["---:"] * (len(heads) + 1)]]
+    for method in (name for name in FAMILY if name in cells.index):
+        seeds = int(summary[summary["method"] == method]["seeds"].max())
+        values = [cells.loc[method, column] for column in columns]
+        rows.append([FAMILY[method].title, *values, str(seeds)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _head(by: str, column) -> str:
+    if by == "target":
+        return str(column)
+    return f"{column} a class" if column else "no target labels"
+
+
+def write_family_table(out: Path, readme: Path) -> None:
+    """Put a run's table between the markers `<!-- results:NAME -->`, NAME the run's folder.
+
+    Raises InputError where the markers or the run's files are missing.
+    """
+    run = FamilyRun(out)
+    put_between(Path(readme), run.shift, f"{markdown_table(run.table)}\n\n{_made_with(run)}")
+
+
+def _made_with(run: FamilyRun) -> str:
+    words = [f"python -m labor_lib family --shift {run.config.shift} --methods all"]
+    if run.where.root is not None:
+        words.append("--root FOLDER")
+    if run.config.training.network == "small" and run.config.shift == "folder":
+        words.append("--network small")
+    labelled = sorted(set(run.table["few"]) - {0})
+    if labelled:
+        words.append(f"--few {','.join(map(str, labelled))}")
+    words.append(f"--seeds {','.join(map(str, run.seeds))}")
+    last = "weights chosen on source validation" if run.table["target"].nunique() > 1 else "last step"
+    return f"Accuracy in percent, {last}; made with `{' '.join(words)}`."
