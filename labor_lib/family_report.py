@@ -56,5 +56,6 @@ def _made_with(run: FamilyRun) -> str:
     if labelled:
         words.append(f"--few {','.join(map(str, labelled))}")
     words.append(f"--seeds {','.join(map(str, run.seeds))}")
-    last = "weights chosen on source validation" if run.table["target"].nunique() > 1 else "last step"
-    return f"Accuracy in percent, {last}; made with `{' '.join(words)}`."
+    generalises = run.table["target"].nunique() > 1
+    chosen = "weights chosen on source validation" if generalises else "last step"
+    return f"Accuracy in percent, {chosen}; made with `{' '.join(words)}`."
