@@ -701,9 +701,9 @@ class FamilyExperiment:
     def run(self, methods: list[FamilyMethod], seeds: list[int]) -> pd.DataFrame:
         """Make what is missing of these methods and seeds; returns and writes all results."""
         plan = self._plan(methods, seeds)
-        for seed, target, n in {(seed, target, n) for _, seed, target, n in plan}:
-            self.data.problem(seed, target, n)  # a bad folder stops the run before it starts
-            break
+        first = seeds[0], self.data.targets[0]
+        for n in dict.fromkeys(n for *_, n in plan):
+            self.data.problem(*first, n)  # bad images or numbers stop a run before it starts
         with lock(self.out):
             self._record_settings()
             for leftover in self.out.rglob(".*.part"):  # of a killed run

@@ -642,3 +642,10 @@ def test_nets_and_optimizers_list_their_members():
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     assert Nets(net=net).named() == {"net": net}
     assert Optimizers(net=optimizer).all() == [optimizer]
+
+
+def test_more_labels_than_there_are_stop_a_run_before_it_starts(tmp_path, capsys):
+    command = ["family", "--shift", "fonts", "--methods", "finetune", "--few", "1,500"]
+    assert main([*command, "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    assert "500 images a class: class '0' of handwritten has" in capsys.readouterr().err
+    assert not list((tmp_path / "run").rglob("phase.json"))
