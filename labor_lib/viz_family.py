@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
@@ -281,13 +281,15 @@ def _draw_alignment(
                                     for side in (-1, 1))  # fmt: skip
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.set_box_aspect(shape)
-    grid = np.stack(np.meshgrid(np.linspace(left, right, 90), np.linspace(bottom, top, 66)), -1)
-    named = classify(one.frames[frame], grid.reshape(-1, 2)).reshape(grid.shape[:2])
     colours = [CLASS_COLOURS[label] for label in range(len(one.shift.classes))]
-    axes.imshow(
-        named, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5, alpha=0.13,
-        extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0,
-    )  # fmt: skip
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 180), np.linspace(bottom, top, 132)), -1)
+    named = classify(one.frames[frame], grid.reshape(-1, 2)).reshape(grid.shape[:2])
+    tints = 1 - 0.18 * (1 - to_rgba_array(colours)[named, :3])
+    border = np.zeros(named.shape, bool)
+    border[:-1] |= named[:-1] != named[1:]
+    border[:, :-1] |= named[:, :-1] != named[:, 1:]
+    tints[border] = 0.6
+    axes.imshow(tints, extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0)
     _draw_pairs(axes, one, frame, places, colours if pulled else None, pushed)
     for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
         source, few, others = (p[g.labels == label] for p, g in zip(places, groups, strict=True))
