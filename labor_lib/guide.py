@@ -30,7 +30,10 @@ QUESTIONS = {
         {"image": "a class for each image", "pixel": "a class for each pixel",
          "other": "something else"},
     ),
-    "images": Question("Are there target images at training time?", {"yes": "yes", "no": "no"}),
+    "images": Question(
+        "Are there target images at training time?",
+        {"many": "many", "few": "only a few, with labels", "no": "none"},
+    ),
     "sources": Question("How many source domains?", {"one": "one", "several": "several"}),
     "labels": Question(
         "Are there labels on the target?",
@@ -41,7 +44,7 @@ QUESTIONS = {
         {"yes": "yes", "no": "no, only a network trained on them"},
     ),
     "budget": Question(
-        "How many labels can you have?", {"handful": "1 to 5 a class", "more": "more"}
+        "How many labels are there?", {"handful": "1 to 5 a class", "more": "more"}
     ),
     "answer": Question(
         "What can the person name in an image?",
@@ -119,18 +122,31 @@ _ADVICE = (
         ("12_dann",), ("textured", "fonts"), ("source_only", "adabn", "dann", "target"), "compare",
     ),
     Advice(
+        "both", "DANN beside CCSA", "images, a few with labels",
+        "You have what both need: images without labels for DANN, labels for CCSA. No method of "
+        "this project uses both at once to classify images, and which of the two is better "
+        "depends on the shift: on the textures many images without labels are worth more than one "
+        "label a class, on handwritten digits it is the other way round. Run both, and let labels "
+        "that you keep out of training decide.",
+        ("12_dann", "13_ccsa", "15_choose_a_method"), ("textured", "fonts"),
+        ("source_only", "adabn", "dann", "joint", "ccsa", "target"), "few",
+        "Both at once: Saito et al., Semi-Supervised Domain Adaptation via Minimax Entropy, "
+        "ICCV 2019.",
+    ),
+    Advice(
         "finetune", "fine-tuning", "a few labelled images",
         "With a trained network and a few target labels, but no source, go on training on these "
-        "labels alone. It takes seconds, and the more labels there are, the less a cleverer method "
-        "adds. With one label a class it leans on those very images, and it forgets the source.",
+        "labels alone: it takes seconds. With one label a class it leans on those very images, "
+        "and it forgets the source as it learns the target. The more labels there are, the less a "
+        "cleverer method adds.",
         ("13_ccsa",), ("textured", "fonts"), ("source_only", "finetune", "target"), "few",
     ),
     Advice(
         "joint", "joint training", "a few labelled images",
-        "With more than a handful of labels, train on source and target labels together, each "
-        "domain's mean with the same weight: there is nothing to set, and nothing that can "
-        "collapse. Whether CCSA or fine-tuning still beats it depends on the shift (they do on "
-        "printed to handwritten digits), so run the cell before you decide.",
+        "With more than a handful of labels the lead of pairs shrinks: train on source and target "
+        "labels together, each domain's mean with the same weight. There is nothing to set, and it "
+        "keeps what the network knows of the source. On the target alone fine-tuning can be as "
+        "good, so run the cell before you decide.",
         ("13_ccsa",), ("textured", "fonts"),
         ("source_only", "finetune", "joint", "ccsa", "target"), "few",
     ),
@@ -138,9 +154,8 @@ _ADVICE = (
         "ccsa", "CCSA", "a few labelled images",
         "With a handful of labels a class, use them in pairs: CCSA pulls images of one class "
         "together across the domains and pushes other classes apart, so one label meets every "
-        "source image. Its lead is largest at one label a class and shrinks as labels come in. "
-        "It needs the source images, and which labels you happen to have matters much: look at "
-        "the spread over seeds.",
+        "source image. Its lead over fine-tuning is largest at one label a class and shrinks as "
+        "labels come in. It needs the source images, and it makes no use of images without labels.",
         ("13_ccsa",), ("fonts", "textured"),
         ("source_only", "finetune", "joint", "ccsa", "target"), "few",
     ),
@@ -181,7 +196,7 @@ _ADVICE = (
         ("source_only", "adabn", "adaptsegnet", "iast", "supervised"), "streets",
     ),
     Advice(
-        "given_pixels", "training with the labels there are", "a few labelled pixels",
+        "given_pixels", "the labels that there are", "a few labelled pixels",
         "Labels that somebody has chosen already are used as they are: train on source and on the "
         "labelled pixels, with the adversary. Pixels spread at random over all images are a strong "
         "choice, on photographs even the best that we measured. If you can still choose, look at "
@@ -262,27 +277,28 @@ class Branch:
         """(answers, where they lead), answers that lead to the same place together."""
         found: list[tuple[tuple[str, ...], Branch | str]] = []
         for answer, place in self.to.items():
-            if found and found[-1][1] is place:
+            if found and found[-1][1] == place:
                 found[-1] = ((*found[-1][0], answer), place)
             else:
                 found.append(((answer,), place))
         return found
 
 
-_FEW = Branch(
-    "source", {"yes": Branch("budget", {"handful": "ccsa", "more": "joint"}), "no": "finetune"}
-)
 _IMAGES = Branch(
     "images",
     {
-        "yes": Branch(
+        "many": Branch(
             "labels",
             {
                 "none": Branch("source", {"yes": "dann", "no": "adabn"}),
-                "ask": _FEW,
-                "few": _FEW,
+                "ask": "both",
+                "few": "both",
                 "all": "target",
             },
+        ),
+        "few": Branch(
+            "source",
+            {"yes": Branch("budget", {"handful": "ccsa", "more": "joint"}), "no": "finetune"},
         ),
         "no": Branch("sources", {"one": "source_only", "several": "sagnet"}),
     },
@@ -290,7 +306,7 @@ _IMAGES = Branch(
 _PIXELS = Branch(
     "images",
     {
-        "yes": Branch(
+        "many": Branch(
             "labels",
             {
                 "none": Branch("source", {"yes": "iast", "no": "streets_adabn"}),
@@ -299,6 +315,7 @@ _PIXELS = Branch(
                 "all": "supervised",
             },
         ),
+        "few": "given_pixels",
         "no": "streets_source_only",
     },
 )

@@ -122,7 +122,12 @@ def shown(chooser) -> list[str]:
     return [n for n, c in chooser.questions.items() if c.layout.display != "none"]
 
 
-@pytest.mark.parametrize("line", guide.leaves(), ids=lambda line: line.advice.name)
+each_leaf = pytest.mark.parametrize(
+    "line", guide.leaves(), ids=lambda line: f"{line.advice.name}-{line.depth}"
+)
+
+
+@each_leaf
 def test_chooser_shows_the_advice_of_its_answers(line):
     chooser, advice = MethodChooser(**guide.answers_to(line)), line.advice
     assert chooser.error == ""
@@ -147,9 +152,11 @@ def test_chooser_follows_its_controls(chooser):
     assert not chooser.used
     chooser.data.value = "fonts"
     assert chooser.used
-    chooser.questions["labels"].value = "ask"
+    chooser.questions["images"].value = "few"
     assert chooser.advice.name == "ccsa"
     assert chooser.data.value == "fonts", "kept where the new advice has them, too"
+    chooser.questions["images"].value = "many"
+    chooser.questions["labels"].value = "ask"
     chooser.questions["output"].value = "pixel"
     assert chooser.advice.name == "ppl"
     assert chooser.data.value == "streets"
@@ -158,7 +165,7 @@ def test_chooser_follows_its_controls(chooser):
     assert shown(chooser) == ["classes"]
 
 
-@pytest.mark.parametrize("line", guide.leaves(), ids=lambda line: line.advice.name)
+@each_leaf
 def test_choosers_figure_is_the_tree_with_the_way_taken(line):
     figure = MethodChooser(**guide.answers_to(line)).figure()
     texts = figure.axes[0].texts

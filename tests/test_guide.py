@@ -27,12 +27,12 @@ each_case = pytest.mark.parametrize(("name", "data"), CASES)
 
 
 def test_every_question_is_asked_and_every_advice_given():
-    ways = [way for line in guide.leaves() for way in line.way]
+    ways = [step for line in guide.leaves() for step in line.way]
     assert {name for name, _ in ways} == set(guide.QUESTIONS)
     for name, question in guide.QUESTIONS.items():
         given = {answer for asked, answers in ways if asked == name for answer in answers}
         assert given == set(question.answers), name
-    assert sorted(line.advice.name for line in guide.leaves()) == sorted(guide.ADVICE)
+    assert {line.advice.name for line in guide.leaves()} == set(guide.ADVICE)
 
 
 def test_questions_are_asked_in_the_order_in_which_they_stand():
@@ -59,13 +59,16 @@ def test_all_answers_together_lead_somewhere():
     [
         ({}, "dann"),
         ({"source": "no"}, "adabn"),
-        ({"labels": "few"}, "ccsa"),
-        ({"labels": "ask", "budget": "more"}, "joint"),
-        ({"labels": "few", "source": "no"}, "finetune"),
+        ({"labels": "few"}, "both"),
+        ({"labels": "ask"}, "both"),
+        ({"images": "few"}, "ccsa"),
+        ({"images": "few", "budget": "more"}, "joint"),
+        ({"images": "few", "source": "no"}, "finetune"),
         ({"labels": "all"}, "target"),
         ({"images": "no"}, "source_only"),
         ({"images": "no", "sources": "several", "labels": "all"}, "sagnet"),
         ({"output": "pixel"}, "iast"),
+        ({"output": "pixel", "images": "few"}, "given_pixels"),
         ({"output": "pixel", "labels": "ask"}, "ppl"),
         ({"output": "pixel", "labels": "ask", "answer": "pixels"}, "spl"),
         ({"output": "pixel", "labels": "all"}, "supervised"),
