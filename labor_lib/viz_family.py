@@ -230,9 +230,9 @@ def alignment_marks(shift: SmallShift) -> str:
     drawn = np.bincount(shift.others.labels).clip(max=DRAWN).sum()
     return (
         "circle: source image · diamond: labelled target image · hollow square: other target image "
-        f"({drawn} of {len(shift.others)} drawn) · tint: the class that the network names "
-        "there · line: a pair that is pulled · dots: a pair of two classes closer than the margin, "
-        "which is pushed"
+        f"({drawn} of {len(shift.others)} drawn) · tint and large pale digit: the class that the "
+        "network names there · line: a pair that is pulled · dots: a pair of two classes closer "
+        "than the margin, which is pushed"
     )
 
 
@@ -282,14 +282,20 @@ def _draw_alignment(
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.set_box_aspect(shape)
     colours = [CLASS_COLOURS[label] for label in range(len(one.shift.classes))]
-    grid = np.stack(np.meshgrid(np.linspace(left, right, 180), np.linspace(bottom, top, 132)), -1)
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 140), np.linspace(bottom, top, 103)), -1)
     named = classify(one.frames[frame], grid.reshape(-1, 2)).reshape(grid.shape[:2])
-    tints = 1 - 0.18 * (1 - to_rgba_array(colours)[named, :3])
+    tints = 1 - 0.2 * (1 - to_rgba_array(colours)[named, :3])
     border = np.zeros(named.shape, bool)
     border[:-1] |= named[:-1] != named[1:]
     border[:, :-1] |= named[:, :-1] != named[:, 1:]
     tints[border] = 0.6
     axes.imshow(tints, extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0)
+    for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
+        inside = grid[named == label]
+        if len(inside) > 0.01 * named.size:  # tints alone look alike to some
+            style = {"fontsize": 44, "weight": "bold", "alpha": 0.22, "zorder": 0.5}
+            axes.text(*np.median(inside, axis=0), name, color=colour, ha="center", va="center",
+                      **style)  # fmt: skip
     _draw_pairs(axes, one, frame, places, colours if pulled else None, pushed)
     for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
         source, few, others = (p[g.labels == label] for p, g in zip(places, groups, strict=True))
