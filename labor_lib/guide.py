@@ -154,8 +154,9 @@ _ADVICE = (
         "ccsa", "CCSA", "a few labelled images",
         "With a handful of labels a class, use them in pairs: CCSA pulls images of one class "
         "together across the domains and pushes other classes apart, so one label meets every "
-        "source image. Its lead over fine-tuning is largest at one label a class and shrinks as "
-        "labels come in. It needs the source images, and it makes no use of images without labels.",
+        "source image. Its lead over fine-tuning is largest at one label a class; with more it "
+        "shrinks, and on the textures it turns round. It needs the source images, and it makes no "
+        "use of images without labels.",
         ("13_ccsa",), ("fonts", "textured"),
         ("source_only", "finetune", "joint", "ccsa", "target"), "few",
     ),
@@ -196,7 +197,7 @@ _ADVICE = (
         ("source_only", "adabn", "adaptsegnet", "iast", "supervised"), "streets",
     ),
     Advice(
-        "given_pixels", "the labels that there are", "a few labelled pixels",
+        "given_pixels", "use the labels that there are", "a few labelled pixels",
         "Labels that somebody has chosen already are used as they are: train on source and on the "
         "labelled pixels, with the adversary. Pixels spread at random over all images are a strong "
         "choice, on photographs even the best that we measured. If you can still choose, look at "

@@ -16,7 +16,7 @@ FOLDER = PROJECT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
 WIDGETS = ("SettingChooser", "DisagreementSlider", "SelectionExplorer", "PrototypeViewer",
-           "CompareDashboard", "AlignmentPlayground")  # fmt: skip
+           "CompareDashboard", "AlignmentPlayground", "MethodChooser")  # fmt: skip
 CARD = ("Goal", "Read before", "Minutes", "Megabytes", "Leaves behind")
 
 
