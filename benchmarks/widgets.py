@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from ipywidgets import Button
 
+from labor_lib.family_widgets import MethodChooser
 from labor_lib.runs import open_run
 from labor_lib.widgets import (
     CompareDashboard,
@@ -40,6 +41,10 @@ CONTROLS = {
         *("methods.ppl", "methods.supervised", "classes.road", "classes.car"),
     ),
     "SettingChooser": ("domain", "task", "labels", "images"),
+    "MethodChooser": (
+        *("data", "questions.source", "questions.labels", "questions.images"),
+        *("questions.output", "questions.classes"),
+    ),
 }
 BEFORE = {  # a button, and the one that is pressed before it, so that it changes something
     "main_methods": "all_methods",
@@ -121,6 +126,7 @@ def main() -> None:
         "DisagreementSlider": lambda: DisagreementSlider(frames(run)),
         "CompareDashboard": lambda: CompareDashboard(run),
         "SettingChooser": lambda: SettingChooser(),
+        "MethodChooser": lambda: MethodChooser(),
     }
     print("\n| widget | control | median ms | worst ms | median CPU ms | worst CPU ms |")
     print("|---|---|---|---|---|---|")

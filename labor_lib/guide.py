@@ -155,8 +155,8 @@ _ADVICE = (
         "With a handful of labels a class, use them in pairs: CCSA pulls images of one class "
         "together across the domains and pushes other classes apart, so one label meets every "
         "source image. Its lead over fine-tuning is largest at one label a class; with more it "
-        "shrinks, and on the textures it turns round. It needs the source images, and it makes no "
-        "use of images without labels.",
+        "shrinks, and at five on the textures little is left of it. It needs the source images, "
+        "and it makes no use of images without labels.",
         ("13_ccsa",), ("fonts", "textured"),
         ("source_only", "finetune", "joint", "ccsa", "target"), "few",
     ),
@@ -558,7 +558,7 @@ def open_cell(chooser) -> None:
         print(chooser.code)
         return
     shell.set_next_input(chooser.code, replace=False)
-    print(f"A cell below runs {chooser.advice.title} on '{chooser.data.value}'.")
+    print(f"Opened a cell below: {chooser.advice.title}, on '{chooser.data.value}'.")
 
 
 def _shell():

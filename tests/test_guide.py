@@ -256,7 +256,7 @@ def test_a_cell_is_opened_below(monkeypatch, capsys):
     assert "Answer the questions" in capsys.readouterr().out
     guide.open_cell(chooser())
     assert written == [("print(1)\n", False)]
-    assert "DANN on 'textured'" in capsys.readouterr().out
+    assert "DANN, on 'textured'" in capsys.readouterr().out
 
 
 def test_without_a_notebook_the_code_is_printed(monkeypatch, capsys):

@@ -64,7 +64,7 @@ def test_method_chooser(page, lab):
     asking = cells.filter(has=page.locator(".cm-content", has_text="chooser.open_cell()")).first
     asking.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
-    asking.get_by_text("A cell below runs none here: partial adaptation").wait_for()
+    asking.get_by_text("Opened a cell below: none here: partial adaptation").wait_for()
     opened = asking.locator("xpath=following-sibling::*[1]")
     opened.get_by_text("put the names of your target's classes here").wait_for()
     assert cells.count() == before + 1
