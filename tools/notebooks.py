@@ -172,7 +172,8 @@ def run_full(path: Path) -> bool:
 
 def measure_small(path: Path) -> bool:
     """Execute a notebook where no run lies, the small one neither; whether it is quick enough."""
-    shutil.rmtree(PROJECT / "runs" / "small", ignore_errors=True)
+    for run in ("small", "family-small"):
+        shutil.rmtree(PROJECT / "runs" / run, ignore_errors=True)
     os.environ["LABOR_RUN"] = "small"
     _, seconds, megabytes = execute(path)
     record(path.stem, "small", seconds, megabytes)
@@ -186,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks")
     parser.add_argument("numbers", nargs="*", help="such as 03; all of them if none is told")
     parser.add_argument(
-        "--small", action="store_true", help="measure without a run; removes runs/small each time"
+        "--small", action="store_true", help="measure without a run; removes the small ones each time"
     )
     options = parser.parse_args(arguments)
     paths = sorted(FOLDER.glob("[0-9]*.ipynb"))
