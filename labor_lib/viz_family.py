@@ -289,7 +289,10 @@ def _draw_alignment(
     border[:-1] |= named[:-1] != named[1:]
     border[:, :-1] |= named[:, :-1] != named[:, 1:]
     tints[border] = 0.6
-    axes.imshow(tints, extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0)
+    axes.imshow(
+        tints, extent=(left, right, bottom, top), origin="lower", aspect="auto", zorder=0,
+        interpolation="nearest",
+    )  # fmt: skip
     for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
         inside = grid[named == label]
         if len(inside) > 0.01 * named.size:  # tints alone look alike to some
@@ -316,12 +319,12 @@ def _draw_pairs(axes: Axes, one: Alignment, frame: int, places, colours, pushed:
     ends = np.stack(np.broadcast_arrays(source[:, None], few[None]), axis=2)  # S x T x 2 x 2
     if colours:
         own = np.array(colours)[np.broadcast_to(one.few.labels, one.same.shape)[one.same]]
-        axes.add_collection(LineCollection(ends[one.same], colors=own, lw=0.6, alpha=0.25))
+        lines = LineCollection(ends[one.same], colors=own, lw=0.6, alpha=0.25)
+        axes.add_collection(lines, autolim=False)
     if pushed:
         close = ~one.same & (one.distances(frame) < one.margin)
-        axes.add_collection(
-            LineCollection(ends[close], colors="black", lw=0.9, ls=(0, (1, 2)), alpha=0.5)
-        )
+        dots = LineCollection(ends[close], colors="black", lw=0.9, ls=(0, (1, 2)), alpha=0.5)
+        axes.add_collection(dots, autolim=False)
 
 
 @styled
