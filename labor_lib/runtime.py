@@ -174,7 +174,9 @@ class Progress:
         self._bar: tqdm | None = None
 
     def expect(self, steps: int) -> None:
-        """How many steps are to come in all."""
+        """How many steps are to come in all; with none there is no line."""
+        if not steps:
+            return
         notebook = "ipykernel" in sys.modules  # there the bar vanishes when done
         live = notebook or sys.stderr.isatty()
         self._bar = tqdm(

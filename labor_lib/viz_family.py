@@ -67,17 +67,17 @@ def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
         scores = table[(table["method"] == method) & (table["few"] == few)]["accuracy"]
         _dots(axes, scores, place, _style(method))
     axes.set_yticks(range(len(rows)), [_name(*row) for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.8)  # room above for the first row's number
     axes.set_xlabel("accuracy on the target's test images in %")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(title)
     return figure
 
 
-def _dots(axes: Axes, scores: pd.Series, place: float, style: Style) -> None:
+def _dots(axes: Axes, scores: pd.Series, place: float, style: Style, below: float = 0.22) -> None:
     mean, spread = scores.mean(), scores.std()
     if len(scores) > 1:
-        axes.scatter(scores, np.full(len(scores), place + 0.22), s=12, c=style.colour, alpha=0.6)
+        axes.scatter(scores, np.full(len(scores), place + below), s=12, c=style.colour, alpha=0.6)
         axes.errorbar(mean, place, xerr=spread, color=style.colour, capsize=4, lw=1.6)
     hollow = style.marker not in "x+"
     axes.plot(
@@ -197,14 +197,14 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
     by_seed = table.groupby(["method", "seed"])["accuracy"].mean().reset_index()
     whole = pd.concat([table, by_seed.assign(target="mean")])
     methods = [m for m in FAMILY if m in set(table["method"])]
-    figure = figure_of(9.4, 0.9 + 0.36 * len(targets) * (len(methods) + 0.6))
+    figure = figure_of(9.4, 0.9 + 0.42 * len(targets) * (len(methods) + 0.6))
     axes = figure.subplots()
     step = 1 / (len(methods) + 0.6)
     for line, target in enumerate(targets):
         for number, method in enumerate(methods):
             rows = whole[(whole["target"] == target) & (whole["method"] == method)]
             _dots(axes, rows["accuracy"], line + (number - (len(methods) - 1) / 2) * step,
-                  _style(method))  # fmt: skip
+                  _style(method), below=0.3 * step)  # fmt: skip
     axes.axhspan(len(targets) - 1.5, len(targets) - 0.5, color="#f0f0f0", zorder=0)
     axes.set_yticks(range(len(targets)), targets)
     axes.set_ylim(len(targets) - 0.5, -0.5)

@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks")
     parser.add_argument("numbers", nargs="*", help="such as 03; all of them if none is told")
     parser.add_argument(
-        "--small", action="store_true", help="measure without a run; removes the small ones each time"
+        "--small", action="store_true", help="measure without a run; removes small runs each time"
     )
     options = parser.parse_args(arguments)
     paths = sorted(FOLDER.glob("[0-9]*.ipynb"))

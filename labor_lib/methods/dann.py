@@ -1,6 +1,6 @@
 """DANN: features from which no discriminator can tell the domain.
 
-Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016 (eq. 9, 14-18). With
+Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016 (eq. 10-17). With
 features g, classifier h and discriminator d:
 
     min over g, h; max over d:   CE(h(g(x_s)), y_s) - lambda BCE(d(g(x)), domain)
@@ -41,7 +41,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(values: Tensor, scale: float) -> Tensor:
-    """`values` unchanged; their gradient times -scale (eq. 15 and 16)."""
+    """`values` unchanged; their gradient times -scale (eq. 16 and 17)."""
     return _Reversal.apply(values, scale)
 
 
