@@ -87,10 +87,10 @@ class Advice:
 _ADVICE = (
     Advice(
         "source_only", "source only (ERM)", "nothing",
-        "With one source and nothing of the target there is nothing to adapt to: train as well as "
-        "you can on what you have, and measure how far it carries. SagNet also runs on one source, "
-        "but has then only the styles inside it to mix; notebook 15 measures what that gives. The "
-        "better investment is to get target images, even without labels.",
+        "With one source and nothing of the target there is nothing to adapt to: plain training is "
+        "what everything else has to beat. SagNet runs on one source, too, with only the styles "
+        "inside it to mix; on the textures it came out ahead, at several times the training time, "
+        "so run both there. The better investment is to get target images, even without labels.",
         ("02_source_only_and_supervised", "15_choose_a_method"), ("textured", "fonts", "styles"),
         ("source_only", "sagnet", "target"), "compare",
     ),

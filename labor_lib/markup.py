@@ -207,7 +207,8 @@ def _guide_line(line: guide.Line, taken: bool) -> str:
 def code_block(code: str) -> str:
     """Code that one click selects, to copy."""
     return (
-        '<pre tabindex="0" aria-label="code" style="line-height:1.4; overflow-x:auto; '
-        "background:#f5f5f5; color:#222; padding:8px; user-select:all; max-width:1000px"
+        '<pre tabindex="0" aria-label="code" style="font-family:monospace; line-height:1.4; '
+        "overflow-x:auto; background:#f5f5f5; color:#222; padding:8px; user-select:all; "
+        "max-width:1000px"
         f'">{html.escape(code)}</pre>'
     )

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from labor_lib import family, family_runs, guide, runs
 from labor_lib.config import SMOKE
@@ -289,3 +290,18 @@ def test_the_notebooks_opened_cells_are_the_guides():
     opened = [cell.source for cell in book.cells if cell.source.split("\n")[0] in titles]
     assert opened
     assert set(opened) <= codes
+
+
+def test_opening_a_cell_does_no_harm_where_there_is_no_page():
+    """nbclient, and Voila upon it, have no page to write a cell to."""
+    lines = (
+        "from labor_lib.family_widgets import MethodChooser",
+        "chooser = MethodChooser()",
+        "chooser.data.value = 'fonts'",
+        "chooser.open_cell()",
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
+    NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    assert len(book.cells) == 1
+    (output,) = book.cells[0].outputs
+    assert output.text.startswith("Opened a cell below: DANN, on 'fonts'")
