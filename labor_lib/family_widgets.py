@@ -145,11 +145,11 @@ class AlignmentPlayground(Panel):
         self.shift, self.one = shift, None
         slim = Layout(width="330px")
         self.alpha = FloatSlider(
-            value=alpha, min=0, max=1, step=0.05, continuous_update=False, layout=slim,
+            value=alpha, min=0, max=1, step=0.05, layout=slim,
             tooltip="weight of the pairs; 1 - alpha is that of classification", **wide("α"),
         )  # fmt: skip
         self.margin = FloatSlider(
-            value=margin, min=0, max=4, step=0.25, continuous_update=False, layout=slim,
+            value=margin, min=0, max=4, step=0.25, layout=slim,
             tooltip="up to which distance pairs of two classes are pushed", **wide("margin"),
         )  # fmt: skip
         numbers = [k for k in (1, 3, 5, 7) if k <= shift.most]
