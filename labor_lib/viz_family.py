@@ -300,17 +300,25 @@ def _draw_alignment(
             axes.text(*np.median(inside, axis=0), name, color=colour, ha="center", va="center",
                       **style)  # fmt: skip
     _draw_pairs(axes, one, frame, places, colours if pulled else None, pushed)
+    shown = [slice(None), slice(None), _first_of_each(one.shift.others.labels, DRAWN)]
+    source, few, others = (place[part] for place, part in zip(places, shown, strict=True))
+    labels = [group.labels[part] for group, part in zip(groups, shown, strict=True)]
+    fills = [np.array(colours)[part] for part in labels]
+    axes.scatter(*others.T, s=70, marker="s", facecolors="none", edgecolors=fills[2], lw=0.9)
+    axes.scatter(*source.T, s=17, c=fills[0], alpha=0.75, lw=0)
+    axes.scatter(*few.T, s=150, marker="D", c=fills[1], edgecolors="black", lw=1.3, zorder=4)
     for label, (name, colour) in enumerate(zip(one.shift.classes, colours, strict=True)):
-        source, few, others = (p[g.labels == label] for p, g in zip(places, groups, strict=True))
-        others = others[:DRAWN]
-        axes.scatter(*others.T, s=70, marker="s", facecolors="none", edgecolors=colour, lw=0.9)
-        axes.scatter(*others.T, s=17, marker=f"${name}$", c=colour, lw=0.2)
-        axes.scatter(*source.T, s=17, c=colour, alpha=0.75, lw=0)
-        axes.scatter(*few.T, s=150, marker="D", c=colour, edgecolors="black", lw=1.3, zorder=4)
-        axes.scatter(*few.T, s=38, marker=f"${name}$", c="white", lw=0.3, zorder=5)
+        digits = others[labels[2] == label], few[labels[1] == label]
+        axes.scatter(*digits[0].T, s=17, marker=f"${name}$", c=colour, lw=0.2)
+        axes.scatter(*digits[1].T, s=38, marker=f"${name}$", c="white", lw=0.3, zorder=5)
     x, y = left + 0.03 * (right - left), bottom + 0.05 * (top - bottom)
     axes.plot([x, x + one.margin], [y, y], color="black", lw=3, solid_capstyle="butt", zorder=6)
     axes.text(x, y + 0.015 * (top - bottom), f"margin {one.margin:g}", fontsize=10, zorder=6)
+
+
+def _first_of_each(labels: np.ndarray, most: int) -> np.ndarray:
+    """The places of the first `most` of each class."""
+    return np.concatenate([np.flatnonzero(labels == k)[:most] for k in np.unique(labels)])
 
 
 def _draw_pairs(axes: Axes, one: Alignment, frame: int, places, colours, pushed: bool) -> None:
