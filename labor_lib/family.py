@@ -199,9 +199,10 @@ FOLDER = FamilyConfig(
     ),
 )
 
-FOLDER_SMALL = replace(  # a folder's images at 64 pixels, from random weights, on a CPU
-    STYLES.training, steps=600, augment=True
-)
+# A folder's images at 64 pixels, from random weights, on a CPU. Chosen on source validation (PACS
+# without its photos, source only, seed 0): 63 % there, 28 % with SagNet's augmentation, for which
+# 600 steps are too few.
+FOLDER_SMALL = replace(STYLES.training, steps=600)
 
 SETTINGS = {config.shift: config for config in (TEXTURED, FONTS, STYLES, CCSA_DIGITS, FOLDER)}
 
