@@ -27,7 +27,10 @@ ARGUMENTS = (
     "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 LAB_SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells, also those out of sight
+    "notebook-extension/tracker": {
+        "windowingMode": "none",  # all cells, also those out of sight
+        "autoStartDefaultKernel": True,  # no dialog asks for one
+    },
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 READY = 120  # seconds a server may take to answer

@@ -33,6 +33,7 @@ def open_notebook(page: Page, lab: str, name: str) -> None:
         try:
             page.wait_for_selector(r"css=.jp-InputPrompt >> text=/\[[*\d]/", timeout=5_000)
         except TimeoutError:
+            _close_dialogs(page)
             continue
         break
     else:
@@ -41,8 +42,15 @@ def open_notebook(page: Page, lab: str, name: str) -> None:
         page.wait_for_function(_ALL_RUN, timeout=360_000)
     except TimeoutError:
         raise AssertionError(f"{name} does not run to its end: {_state(page)}") from None
+    _close_dialogs(page)
     faults = page.locator(_ERROR)
     assert faults.count() == 0, faults.first.inner_text()[-1500:]
+
+
+def _close_dialogs(page: Page) -> None:
+    """Accept what a dialog proposes: "Select Kernel" comes up where a command was too early."""
+    for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
+        button.click()
 
 
 def _state(page: Page) -> str:
@@ -73,7 +81,7 @@ def texts(view: Locator) -> list[str]:
     return view.evaluate(_TEXTS)
 
 
-def changed(view: Locator, action: Callable[[], None], what=pictures, seconds: float = 10) -> bool:
+def changed(view: Locator, action: Callable[[], None], what=pictures, seconds: float = 30) -> bool:
     """Whether a view's pictures (or `texts`) change after the action; no error may show.
 
     Waits until they have come to rest, so that the next action sees its own change alone.
