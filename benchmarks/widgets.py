@@ -2,7 +2,7 @@
 
     python -m benchmarks.widgets [--rounds 10]
 
-Opens the finished run of the streets (or makes a small one), changes each control in turn as a
+Opens the finished runs (or makes small ones), changes each control in turn as a
 reader would, on one core, and prints a Markdown table: median and worst, in wall-clock time and,
 for a machine that others use too, in processor time.
 """
@@ -13,10 +13,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from ipywidgets import Button
 
-from labor_lib.family_widgets import MethodChooser
+from labor_lib.alignment import small_shift
+from labor_lib.family_runs import open_family
+from labor_lib.family_widgets import AlignmentPlayground, MethodChooser
 from labor_lib.runs import open_run
 from labor_lib.widgets import (
     CompareDashboard,
@@ -41,6 +44,7 @@ CONTROLS = {
         *("methods.ppl", "methods.supervised", "classes.road", "classes.car"),
     ),
     "SettingChooser": ("domain", "task", "labels", "images"),
+    "AlignmentPlayground": ("alpha", "margin", "labels", "step", "pulled", "pushed"),
     "MethodChooser": (
         *("data", "questions.source", "questions.labels", "questions.images"),
         *("questions.output", "questions.classes"),
@@ -65,7 +69,8 @@ def values_of(control) -> Iterator:
     if hasattr(control, "options"):
         values = [o[1] if isinstance(o, tuple) else o for o in control.options]
     elif hasattr(control, "max"):
-        values = list(range(control.min, min(control.max, 40) + 1))
+        last = min(control.max, control.min + 40 * control.step)
+        values = np.arange(control.min, last + control.step / 2, control.step).tolist()
     else:
         values = [True, False]
     return itertools.cycle(values)
@@ -119,13 +124,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    run = open_run(*METHODS)
+    run, digits = open_run(*METHODS), open_family("fonts", "source_only")
     makers = {
         "SelectionExplorer": lambda: SelectionExplorer(run),
         "PrototypeViewer": lambda: PrototypeViewer(run),
         "DisagreementSlider": lambda: DisagreementSlider(frames(run)),
         "CompareDashboard": lambda: CompareDashboard(run),
         "SettingChooser": lambda: SettingChooser(),
+        "AlignmentPlayground": lambda: AlignmentPlayground(small_shift(digits.problem(0, "", 7))),
         "MethodChooser": lambda: MethodChooser(),
     }
     print("\n| widget | control | median ms | worst ms | median CPU ms | worst CPU ms |")
