@@ -17,31 +17,33 @@ _FINGERPRINTS = """async view => {
   return found;
 }"""
 _ERROR = '[data-mime-type*="vnd.jupyter.stderr"], [data-mime-type*="vnd.jupyter.error"]'
-_ALL_RUN = f"""() => document.querySelector('{_ERROR}')
-  || [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
-    .every(prompt => /\\[\\d+\\]/.test(prompt.textContent))"""
+_PROGRESS = f"""() => {{
+  const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")]
+    .map(prompt => prompt.textContent);
+  if (document.querySelector('{_ERROR}')) return "error";
+  if (prompts.every(text => /\\[\\d+\\]/.test(text))) return "done";
+  return prompts.some(text => text.includes("*")) ? "running" : "waiting";
+}}"""
 _TEXTS = "view => [...view.querySelectorAll('.widget-html')].map(part => part.innerHTML)"
 
 
-def open_notebook(page: Page, lab: str, name: str) -> None:
+def open_notebook(page: Page, lab: str, name: str, seconds: float = 420) -> None:
     """Open a notebook in JupyterLab and run all of its cells; a busy kernel answers no control."""
     page.goto(f"{lab}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    for _ in range(5):  # a command that comes before the kernel is connected is lost
-        page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        try:
-            page.wait_for_selector(r"css=.jp-InputPrompt >> text=/\[[*\d]/", timeout=5_000)
-        except TimeoutError:
+    end = time.monotonic() + seconds
+    asked = None
+    while (progress := page.evaluate(_PROGRESS)) in ("running", "waiting"):
+        now = time.monotonic()
+        if progress == "running":
+            asked = now
+        elif asked is None or now - asked > 5:  # a command before the kernel is there is lost
             _close_dialogs(page)
-            continue
-        break
-    else:
-        raise AssertionError(f"{name} does not start to run: {_state(page)}")
-    try:
-        page.wait_for_function(_ALL_RUN, timeout=360_000)
-    except TimeoutError:
-        raise AssertionError(f"{name} does not run to its end: {_state(page)}") from None
+            page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            asked = now
+        assert now < end, f"{name} does not run to its end: {_state(page)}"
+        page.wait_for_timeout(250)
     _close_dialogs(page)
     faults = page.locator(_ERROR)
     assert faults.count() == 0, faults.first.inner_text()[-1500:]
