@@ -6,7 +6,7 @@ import pandas as pd
 
 from labor_lib.family import FAMILY, summarise
 from labor_lib.family_runs import FamilyRun
-from labor_lib.report import put_between
+from labor_lib.report import put_between, seed_text
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -47,7 +47,8 @@ def write_family_table(out: Path, readme: Path) -> None:
 
 
 def _made_with(run: FamilyRun) -> str:
-    words = [f"python -m labor_lib family --shift {run.config.shift} --methods all"]
+    methods = "all" if set(run.methods) == set(run.config.methods) else ",".join(run.methods)
+    words = [f"python -m labor_lib family --shift {run.config.shift} --methods {methods}"]
     if run.where.root is not None:
         words.append("--root FOLDER")
     if run.config.training.network == "small" and run.config.shift == "folder":
@@ -55,7 +56,7 @@ def _made_with(run: FamilyRun) -> str:
     labelled = sorted(set(run.table["few"]) - {0})
     if labelled:
         words.append(f"--few {','.join(map(str, labelled))}")
-    words.append(f"--seeds {','.join(map(str, run.seeds))}")
+    words.append(f"--seeds {seed_text(run.table['seed'])}")
     generalises = run.table["target"].nunique() > 1
     chosen = "weights chosen on source validation" if generalises else "last step"
     return f"Accuracy in percent, {chosen}; made with `{' '.join(words)}`."

@@ -122,9 +122,8 @@ class FamilyRun:
     def trace(
         self, method: str, seed: int = 0, target: str = "", n: int | None = None
     ) -> pd.DataFrame:
-        """The losses of every step; step counts from 1."""
-        trace = pd.read_csv(self.path(method, seed, target, n) / "trace.csv")
-        return trace if "step" in trace else trace.assign(step=range(1, len(trace) + 1))
+        """The losses of every step; step counts from 0."""
+        return pd.read_csv(self.path(method, seed, target, n) / "trace.csv")
 
     def images(self, domain, numbers=None) -> Tensor:
         """B x C x H x W float32 on the device, normalised as the networks expect."""
@@ -209,10 +208,11 @@ def open_family(
     shift whose images are not embedded.
     """
     config = settings(shift)
-    wanted = [method.name for method in resolve(list(methods) or ["main"], config)]
+    wanted = resolve(list(methods) or ["main"], config)
+    names = [method.name for method in wanted]
     run = None
     if os.environ.get("LABOR_RUN") != "small":
-        run = finished_family(shift, *wanted, few=few, seed=seed)
+        run = finished_family(shift, *names, few=few, seed=seed)
     if run is None:
         run = make_small(shift, wanted, few, seed)
     if not quiet:
@@ -223,16 +223,18 @@ def open_family(
     return run
 
 
-def make_small(shift: str, methods: list[str], few: tuple[int, ...], seed: int) -> FamilyRun:
+def make_small(
+    shift: str, methods: list[FamilyMethod], few: tuple[int, ...], seed: int
+) -> FamilyRun:
     """Train what is missing of these methods at the small size."""
     config = small(settings(shift))
     config = replace(config, few=tuple(few) or config.few)
     progress = Progress()
     experiment = FamilyExperiment(config, Where(), SMALL / shift, make_fabric(), progress)
     try:
-        experiment.run([FAMILY[name] for name in methods], [seed])
+        experiment.run(methods, [seed])
     finally:
         progress.close()
-    chosen: list[FamilyMethod] = [FAMILY[name] for name in methods]
-    labelled = any(label_numbers(method, config) != (None,) for method in chosen)
-    return FamilyRun(SMALL / shift, methods, config.few if labelled else ())
+    labelled = any(label_numbers(method, config) != (None,) for method in methods)
+    names = [method.name for method in methods]
+    return FamilyRun(SMALL / shift, names, config.few if labelled else ())

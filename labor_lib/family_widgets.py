@@ -124,7 +124,7 @@ class MethodChooser(Panel):
                     said = f"Not run to its end: {kind}{error}"
         finally:
             self.run.disabled = False
-            self.outcome.value = markup.html.escape(" ".join(said.split()))
+            self.outcome.value = html.escape(" ".join(said.split()))
 
     def _picture(self) -> Figure:
         return viz_family.guide_figure(**self.answers())

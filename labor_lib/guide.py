@@ -429,7 +429,8 @@ print_summary(run.table)
 figure = {figure}(run.table, run.title("{title} on '{data}'"))
 show(figure, alt="Accuracy on '{data}': a line for each method, a dot for every seed.")
 # Your own images, in folders DOMAIN/CLASS, from a terminal:
-# python -m labor_lib family --shift folder --root DIR{pair} --methods {name}
+# python -m labor_lib family --shift folder --root DIR{pair} \\
+#     --methods {listed}
 """,
     "few": """\
 # {title}
@@ -445,7 +446,8 @@ print_summary(run.table)
 figure = few_curve(run.table, run.title("What do a few labels buy on '{data}'?"))
 show(figure, alt="Accuracy on '{data}' against labels a class, a line for each method.")
 # Your own images, in folders DOMAIN/CLASS, from a terminal:
-# python -m labor_lib family --shift folder --root DIR{pair} --methods {name}
+# python -m labor_lib family --shift folder --root DIR{pair} \\
+#     --methods {listed}
 """,
     "streets": """\
 # {title}
@@ -537,7 +539,7 @@ def code(advice: Advice | str, data: str = "") -> str:
         title=advice.title,
         data=data,
         methods=", ".join(f'"{name}"' for name in names),
-        name=advice.name,
+        listed=",".join(names),
         figure="domain_dots" if data == "styles" else "score_dots",
         pair="" if data == "styles" else " --source A --target B",
         yours=_YOURS.get(advice.name, "known"),

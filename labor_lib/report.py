@@ -125,7 +125,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def _seed_text(seeds) -> str:
+def seed_text(seeds) -> str:
     """[0, 1, 2, 5] -> "0-2,5", as the command line takes it."""
     runs: list[list[int]] = []
     for seed in sorted({int(seed) for seed in seeds}):
@@ -243,7 +243,7 @@ def _statement(table: pd.DataFrame, record: dict) -> str:
         return f"{name}: {what} at {height} × {width} pixels"
 
     parts = [
-        f"{table['method'].nunique()} methods, seeds {_seed_text(table['seed'])}, "
+        f"{table['method'].nunique()} methods, seeds {seed_text(table['seed'])}, "
         f"{table['stage'].max()} stages",
         domain("source", "drawn_source"),
         domain("target", "drawn_train"),
@@ -572,7 +572,7 @@ def _command(table: pd.DataFrame, record: dict) -> str:
         words.append("--methods all")
     elif set(methods) != set(MAIN):
         words.append(f"--methods {','.join(methods)}")
-    words.append(f"--seeds {_seed_text(table['seed'])}")
+    words.append(f"--seeds {seed_text(table['seed'])}")
     usual = PRESETS[name].as_dict() if name in PRESETS else settings
     for option, path in {
         "--stages": ("budget", "stages"),

@@ -51,7 +51,8 @@ def test_the_command_puts_a_table_between_the_markers(run, tmp_path):
     assert text.startswith("a\n<!-- results:fonts -->\n| method | no target labels | 1 a class |")
     assert text.endswith("<!-- /results:fonts -->\nz\n")
     assert "old" not in text
-    assert "`python -m labor_lib family --shift fonts --methods all --few 1 --seeds 0`" in text
+    command = "family --shift fonts --methods source_only,finetune --few 1 --seeds 0"
+    assert f"`python -m labor_lib {command}`" in text
 
 
 def test_a_readme_without_markers_is_refused(run, tmp_path, capsys):

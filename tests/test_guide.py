@@ -141,6 +141,17 @@ def test_the_advised_method_is_run(name, data):
 
 
 @each_case
+def test_the_command_for_ones_own_folders_is_one_that_runs(name, data):
+    """Its methods are methods, and they apply to the folders that it names."""
+    code = guide.code(name, data).replace("\\\n#", "")  # the lines of a command as one
+    for line in (line for line in code.splitlines() if " family --shift folder" in line):
+        pair = family.Where(source="A", target="B") if "--source" in line else family.Where()
+        methods = line.split("--methods ")[1].split(",")
+        config = family.configure("folder", pair)
+        assert [method.name for method in family.resolve(methods, config)] == methods
+
+
+@each_case
 def test_code_fits_a_screen(name, data):
     lines = guide.code(name, data).splitlines()
     assert len(lines) <= 30
