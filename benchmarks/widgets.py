@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from ipywidgets import Button
 
-from labor_lib.alignment import small_shift
-from labor_lib.family_runs import open_family
-from labor_lib.family_widgets import AlignmentPlayground, MethodChooser
+from labor_lib.family.alignment import small_shift
+from labor_lib.family.runs import open_family
+from labor_lib.family.widgets import AlignmentPlayground, MethodChooser
 from labor_lib.runs import open_run
 from labor_lib.widgets import (
     CompareDashboard,

@@ -125,7 +125,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def family(options: argparse.Namespace) -> None:
-    from labor_lib.family import FamilyExperiment, Where, configure, print_summary, resolve
+    from labor_lib.family.config import Where, configure
+    from labor_lib.family.experiment import FamilyExperiment, print_summary
+    from labor_lib.family.registry import resolve
     from labor_lib.runtime import Progress, make_fabric
 
     few = number_list(options.few, "--few") if options.few else []
@@ -143,7 +145,7 @@ def family(options: argparse.Namespace) -> None:
 
 
 def write_to_readme(options: argparse.Namespace) -> None:
-    from labor_lib.family_report import write_family_table
+    from labor_lib.family.report import write_family_table
     from labor_lib.report import write_pictures, write_readme_table
     from labor_lib.runtime import read_json
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from labor_lib import guide, problems, viz
-from labor_lib.viz import Prototype
+from labor_lib import problems, views, viz
+from labor_lib.family import guide
+from labor_lib.views import Prototype
 
 
 def value_table(lines: Iterable[tuple[str, str]]) -> str:
@@ -21,7 +22,7 @@ def value_table(lines: Iterable[tuple[str, str]]) -> str:
 
 
 def legend(entries: Iterable[tuple[str, tuple, str]]) -> str:
-    """Colours and their names in HTML; entries as from `viz.layer_legend`."""
+    """Colours and their names in HTML; entries as from `views.layer_legend`."""
     items = "".join(
         f'<span style="display:inline-block; margin-right:14px"><span aria-hidden="true" style="'
         "display:inline-block; width:13px; height:13px; border:1px solid #555; margin-right:5px; "
@@ -52,7 +53,7 @@ def _background(colour: tuple, kind: str) -> str:
 
 def prototype_bars(view, prototype: Prototype, class_set) -> str:
     """mu(k) as bars in HTML."""
-    names = viz.marked_names(view, prototype, class_set)
+    names = views.marked_names(view, prototype, class_set)
     rows = "".join(
         f'<tr><th scope="row" style="text-align:right; font-weight:normal; padding-right:8px">'
         f'{html.escape(name)}</th><td style="width:100%"><div style="display:flex; '

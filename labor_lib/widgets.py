@@ -32,7 +32,7 @@ from ipywidgets import (
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labor_lib import markup, problems, viz
+from labor_lib import markup, problems, views, viz
 from labor_lib.controls import (
     Panel,
     Picture,
@@ -49,7 +49,8 @@ from labor_lib.labels import colourise
 from labor_lib.methods.labor import inconsistency_mask
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.selection.rules import representative_points
-from labor_lib.viz import Disagreement, Layers, Prototype, Window
+from labor_lib.views import Disagreement, Layers, Prototype
+from labor_lib.viz import Window
 
 ALL = "all"  # a dropdown shows nothing where its value is None
 _ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"
@@ -162,7 +163,10 @@ class SelectionExplorer(_Stages):
             method = "ppl"
         super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
         self.base = buttons(
-            "show", viz.BASES, ["the photo", "the true classes", "what the model predicted"], "7em"
+            "show",
+            views.BASES,
+            ["the photo", "the true classes", "what the model predicted"],
+            "7em",
         )
         self.overlays = {
             "error": check_box("errors", False, "where the model is wrong"),
@@ -209,17 +213,19 @@ class SelectionExplorer(_Stages):
         mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
         layers, classes = self.layers(), self.run.class_set
         only = "" if layers.only is None else classes.names[layers.only]
-        counts = viz.count_view(view, layers.only)
-        sentence = viz.counts_sentence(counts, view.points, only)
+        counts = views.count_view(view, layers.only)
+        sentence = views.counts_sentence(counts, view.points, only)
         what = " + ".join([layers.base, *layers.overlays])
         zoom = f", zoom {layers.window.zoom}×" if layers.window.zoom > 1 else ""
         alt = f"{what} of {self._where()} ({view.name}){zoom}"
-        self.picture.show(viz.paint_view(view, classes, layers), alt, sentence)
-        self.counts.value = markup.value_table(viz.counts_lines(counts, view.points))
-        self.legend.value = markup.legend(viz.layer_legend(view, classes, layers))
+        self.picture.show(views.paint_view(view, classes, layers), alt, sentence)
+        self.counts.value = markup.value_table(views.counts_lines(counts, view.points))
+        self.legend.value = markup.legend(views.layer_legend(view, classes, layers))
 
     def _picture(self) -> Figure:
-        return viz.explorer_figure(self._seen[1], self.run.class_set, self.layers(), self._where())
+        return views.explorer_figure(
+            self._seen[1], self.run.class_set, self.layers(), self._where()
+        )
 
 
 # ----------------------------------------------------------------------------------- prototypes
@@ -306,24 +312,24 @@ class PrototypeViewer(_Stages):
         view, names = self._look(), self.run.class_set.names
         prototype = self._found[self.chosen.value]
         k, where = names[prototype.class_id], self._where()
-        sentence = viz.prototype_sentence(view, prototype, self.run.class_set)
-        members = viz.paint_members(view, prototype, self.window)
+        sentence = views.prototype_sentence(view, prototype, self.run.class_set)
+        members = views.paint_members(view, prototype, self.window)
         self.picture.show(members, f"uncertain pixels predicted {k}; {where}", sentence)
         self.similarity.show(
-            viz.paint_similarity(view, prototype, self.window),
+            views.paint_similarity(view, prototype, self.window),
             f"cosine similarity of these pixels to their mean; {where}",
-            viz.similarity_sentence(prototype),
+            views.similarity_sentence(prototype),
         )
         self.crop.show(
-            viz.paint_crop(view, prototype),
+            views.paint_crop(view, prototype),
             f"the photo round the chosen point for {k}; {where}",
-            viz.answer_sentence(view, prototype, self.run.class_set),
+            views.answer_sentence(view, prototype, self.run.class_set),
         )
         self.bars.value = markup.prototype_bars(view, prototype, self.run.class_set)
 
     def _picture(self) -> Figure:
         prototype = self._found[self.chosen.value]
-        return viz.prototype_figure(
+        return views.prototype_figure(
             self._seen[1], prototype, self.run.class_set, self._where(), self.window
         )
 
@@ -371,7 +377,7 @@ class DisagreementSlider(Panel):
         shapes = {np.shape(part) for part in (one.truth, one.prediction, *one.masks)}
         if shapes != {np.shape(one.image)[:2]}:
             raise InputError("image, truth, prediction and masks differ in size")
-        self._scores = viz.ScoreCurve(one)
+        self._scores = views.ScoreCurve(one)
         self._update()
 
     def _played(self) -> None:
@@ -381,10 +387,10 @@ class DisagreementSlider(Panel):
     def _update(self) -> None:
         one, index = self.disagreement, self.step.value
         self.play.value = index  # it goes on from here
-        sentence = viz.disagreement_sentence(one, index)
+        sentence = views.disagreement_sentence(one, index)
         shown = " and true errors" if self.errors.value else ""
         self.picture.show(
-            viz.paint_disagreement(one, index, self.errors.value),
+            views.paint_disagreement(one, index, self.errors.value),
             f"the mask{shown} after step {one.steps[index]}",
             sentence,
         )
@@ -392,7 +398,7 @@ class DisagreementSlider(Panel):
         self.curve.show(self._scores.at(index), alt)
 
     def _picture(self) -> Figure:
-        return viz.disagreement_figure(
+        return views.disagreement_figure(
             self.disagreement, self.step.value, self.errors.value, self.title
         )
 
@@ -537,8 +543,8 @@ class CompareDashboard(Panel):
         choose(self.metric, options, "")
         table = self.run.table
         return (
-            viz.chosen_scores(table, methods, classes, self.metric.value),
-            viz.chosen_scores(table, methods, classes),
+            views.chosen_scores(table, methods, classes, self.metric.value),
+            views.chosen_scores(table, methods, classes),
         )
 
     def _update(self) -> None:
@@ -553,7 +559,7 @@ class CompareDashboard(Panel):
                 picture = viz.figure_picture(figure)
                 del figure
             alt = f"{score} of {len(methods)} methods against {self.axis.value}"
-            sentence = viz.best_sentence(scored, score)
+            sentence = views.best_sentence(scored, score)
             self.curve.show(picture, alt, sentence)
         if self._changed("heat", methods, classes):
             self.heat.value = markup.heat_table(by_class)
@@ -591,7 +597,7 @@ class CompareDashboard(Panel):
                 viz.image_grid(rows, [f"image {n}" for n in self._on_page(self.page.value)]),
                 viz.class_legend(self.run.class_set),
             ],
-            viz.best_sentence(scored, self._score()),
+            views.best_sentence(scored, self._score()),
         )
 
 
@@ -656,4 +662,4 @@ class SettingChooser(Panel):
         self.table.value = markup.problem_table(problems.cell_of(**self.answers()))
 
     def _picture(self) -> Figure:
-        return viz.problems_figure(**self.answers())
+        return views.problems_figure(**self.answers())

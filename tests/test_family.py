@@ -1,7 +1,7 @@
 """The family's runner: problems that source-only cannot solve, folders, resuming, bad input."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from labor_lib import family
 from labor_lib.__main__ import main
 from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
 from labor_lib.errors import InputError
-from labor_lib.family import (
-    CCSA_DIGITS,
-    FAMILY,
-    SETTINGS,
-    STYLES,
-    TEXTURED,
-    FamilyExperiment,
-    Nets,
-    Optimizers,
-    Prepare,
-    Problem,
-    Where,
-    batches,
-    build,
-    correct,
-    rate_factor,
-    resolve,
-    summarise,
-    train,
-    validate,
-)
+from labor_lib.family import registry
+from labor_lib.family.config import CCSA_DIGITS, SETTINGS, STYLES, TEXTURED, Where
+from labor_lib.family.data import Problem
+from labor_lib.family.experiment import FamilyExperiment, summarise
+from labor_lib.family.registry import FAMILY, Nets, Optimizers, build, resolve
+from labor_lib.family.train import Prepare, batches, correct, rate_factor, train, validate
 from labor_lib.methods.ccsa import make_pairs
+from labor_lib.methods.erm import adapt_batchnorm
 from labor_lib.nets.digits import Classifier
 from labor_lib.runtime import Progress, load_weights
 
@@ -92,7 +77,7 @@ def plane_problem(kind: str) -> Problem:
 
 def learn(fabric, tmp_path, monkeypatch, name, problem, make, config, steps=150):
     """Accuracy in percent of a method on a tiny problem."""
-    monkeypatch.setattr(family, "build_net", lambda *_: make())
+    monkeypatch.setattr(registry, "build_net", lambda *_: make())
     method = FAMILY[name]
     nets, opts = build(method, config, problem, seed=0)
     if method.begins_with:
@@ -133,7 +118,7 @@ def test_adaptation_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch
 
 def test_adabn_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
     problem = plane_problem("scaled")
-    monkeypatch.setattr(family, "build_net", lambda *_: Points(batchnorm=True))
+    monkeypatch.setattr(registry, "build_net", lambda *_: Points(batchnorm=True))
     nets, opts = build(FAMILY["source_only"], PLANE, problem, seed=0)
     train(
         fabric, nets, opts, FAMILY["source_only"], problem, PLANE, steps=150, seed=0,
@@ -144,7 +129,7 @@ def test_adabn_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
     images = [
         Prepare(PLANE.training, fabric.device)(problem.target_train.batch(i)) for i in numbers
     ]
-    assert family.adapt_batchnorm(fabric, nets["net"], images) == 1
+    assert adapt_batchnorm(fabric, nets["net"], images) == 1
     adapted = correct(fabric, nets["net"], problem.target_test, PLANE.training).double().mean()
     assert alone < 0.65
     assert adapted > 0.95
@@ -175,7 +160,7 @@ def test_sagnet_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
         select_every=0,
     )  # fmt: skip
     config = replace(STYLES, training=training, sagnet=replace(STYLES.sagnet, stages=1))
-    make = family.build_net
+    make = registry.build_net
 
     def net():
         return make(training, 2, 3)
@@ -196,7 +181,7 @@ def test_settings_name_methods_that_exist(shift):
     assert config.methods == tuple(m.name for m in resolve(["all"], config))
     assert set(config.main) <= set(config.methods)
     assert config.main == tuple(m.name for m in resolve(["main"], config))
-    assert json.loads(json.dumps(family.asdict(config)))["training"]["steps"] > 0
+    assert json.loads(json.dumps(asdict(config)))["training"]["steps"] > 0
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -1,10 +1,10 @@
 """The family's tables for README.md: rows, columns, spread, markers."""
 
 import pytest
-from test_viz_family import TABLE, results
+from test_family_viz import TABLE, results
 
 from labor_lib.__main__ import main
-from labor_lib.family_report import markdown_table
+from labor_lib.family.report import markdown_table
 
 
 def test_a_column_for_every_number_of_labels():
@@ -32,11 +32,11 @@ def run(tmp_path, monkeypatch):
     """A finished run of two methods and few steps."""
     from dataclasses import replace
 
-    from labor_lib import family
+    from labor_lib.family.config import SETTINGS
 
-    config = family.SETTINGS["fonts"]
+    config = SETTINGS["fonts"]
     tiny = replace(config.training, steps=2, finetune_steps=1, batch_size=4)
-    monkeypatch.setitem(family.SETTINGS, "fonts", replace(config, training=tiny))
+    monkeypatch.setitem(SETTINGS, "fonts", replace(config, training=tiny))
     out = tmp_path / "fonts"
     command = ["family", "--shift", "fonts", "--methods", "source_only,finetune", "--few", "1"]
     assert main([*command, "--out", str(out), "--device", "cpu"]) == 0

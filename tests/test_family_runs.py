@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from labor_lib import family, family_runs
 from labor_lib.errors import InputError
-from labor_lib.family_runs import FamilyRun, finished_family, open_family
+from labor_lib.family import runs as family_runs
+from labor_lib.family.config import SETTINGS, Where, settings
+from labor_lib.family.experiment import FamilyExperiment
+from labor_lib.family.registry import FAMILY
+from labor_lib.family.runs import FamilyRun, finished_family, open_family
 
 
 @pytest.fixture
@@ -18,21 +21,19 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(family_runs, "FINISHED", tmp_path / "family")
     monkeypatch.setattr(family_runs, "SMALL", tmp_path / "family-small")
     for name in ("fonts", "styles"):
-        config = family.SETTINGS[name]
+        config = SETTINGS[name]
         tiny = replace(config.training, steps=6, finetune_steps=3, select_every=3, batch_size=8)
-        monkeypatch.setitem(family.SETTINGS, name, replace(config, training=tiny, few=(1, 3)))
+        monkeypatch.setitem(SETTINGS, name, replace(config, training=tiny, few=(1, 3)))
     return tmp_path
 
 
 def finish(folders, shift, methods, seeds=(0,), few=(1, 3)):
     from labor_lib.runtime import Progress, make_fabric
 
-    config = replace(family.settings(shift), few=few)
+    config = replace(settings(shift), few=few)
     out = folders / "family" / shift
-    experiment = family.FamilyExperiment(
-        config, family.Where(), out, make_fabric("cpu", "32-true"), Progress()
-    )
-    experiment.run([family.FAMILY[name] for name in methods], list(seeds))
+    experiment = FamilyExperiment(config, Where(), out, make_fabric("cpu", "32-true"), Progress())
+    experiment.run([FAMILY[name] for name in methods], list(seeds))
 
 
 def test_without_a_finished_run_a_small_one_is_made_and_says_so(folders, capsys):

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from labor_lib import guide, viz_family
-from labor_lib.alignment import Points, SmallShift
-from labor_lib.family_widgets import AlignmentPlayground, MethodChooser
+from labor_lib.family import guide, viz
+from labor_lib.family.alignment import Points, SmallShift
+from labor_lib.family.widgets import AlignmentPlayground, MethodChooser
 
 # -------------------------------------------------------------------------- pairs pulled, pushed
 
@@ -182,7 +182,7 @@ def test_choosers_figure_is_the_tree_with_the_way_taken(line):
 
 
 def test_nothing_of_the_guides_figure_is_cut_off_or_overlaps():
-    figure = viz_family.guide_figure()
+    figure = viz.guide_figure()
     FigureCanvasAgg(figure).draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert all(figure.bbox.x0 <= b.x0 and b.x1 <= figure.bbox.x1 for b in boxes)

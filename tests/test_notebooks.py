@@ -7,7 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labor_lib import family_widgets, guide, widgets
+from labor_lib import widgets
+from labor_lib.family import guide
+from labor_lib.family import widgets as family_widgets
 from labor_lib.notebooks import measurements, notebook_map, opening_card
 from tools.notebooks import LARGEST, STATIC, clean, faults
 
@@ -149,7 +151,7 @@ def test_no_code_is_copied_from_the_library(path):
         bodies |= function_bodies(source.read_text(encoding="utf-8"))
     opened = {guide.code(a, data).strip() for a in guide.ADVICE.values() for data in a.data}
     for cell in code_cells(read(path)):
-        if cell.source in opened:  # by the guide; tests/test_guide.py compares it word for word
+        if cell.source in opened:  # by the guide; its tests compare it word for word
             continue
         assert not windows_of(cell.source) & windows, cell.source
         assert not function_bodies(cell.source).keys() & bodies.keys(), cell.source

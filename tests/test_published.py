@@ -3,7 +3,7 @@
 import pytest
 
 from labor_lib.errors import InputError
-from labor_lib.family import FAMILY
+from labor_lib.family.registry import FAMILY
 from labor_lib.methods.registry import METHODS
 from labor_lib.published import COLUMNS, FILE, published
 

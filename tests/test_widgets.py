@@ -22,7 +22,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labor_lib import markup, problems, viz, widgets
+from labor_lib import markup, problems, views, viz, widgets
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
@@ -301,7 +301,7 @@ def test_counts_of_regions(explorer):
     assert explorer.picture.caption == (
         "The model is wrong on 7 of the 14 pixels asked here (50 %), and on 12 % of all pixels."
     )
-    lines = dict(viz.counts_lines(viz.count_view(explorer.run.view("spl", 0, 1, 0)), False))
+    lines = dict(views.counts_lines(views.count_view(explorer.run.view("spl", 0, 1, 0)), False))
     assert lines == {
         "pixels asked": "16",
         "clicks": "≥ 3",  # road, building, void
@@ -651,18 +651,18 @@ def test_the_slider_shows_each_step():
 
 def test_the_marker_is_on_the_curve():
     one = disagreement()
-    curve = viz.ScoreCurve(one)
+    curve = views.ScoreCurve(one)
     for index in (1, 2):
         picture = curve.at(index)
         axes = curve.figure.axes[0]
         for name in ("precision", "recall", "share"):
             x, y = axes.transData.transform((one.steps[index], 100 * one.scores[name][index]))
-            colour = viz._SCORE_LOOKS[name][0]
+            colour = views._SCORE_LOOKS[name][0]
             expected = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
             if name == "precision" and index == 2:
                 continue  # recall has the same value and lies on top
             assert tuple(picture[len(picture) - round(y), round(x)]) == expected
-    figure = viz.disagreement_figure(one, 2)
+    figure = views.disagreement_figure(one, 2)
     line = figure.axes[1].get_lines()[0]
     np.testing.assert_allclose(line.get_ydata(), [np.nan, 100, 50])
 

@@ -28,8 +28,8 @@ from labor_lib.errors import InputError
 class CcsaConfig:
     """The loss and the pairs, as in the authors' `main.py` and `Initialization.py`.
 
-    Optimiser and batches are the shift's, the same for all methods (`CCSA_DIGITS` in `family.py`
-    has the paper's).
+    Optimiser and batches are the shift's, the same for all methods (`CCSA_DIGITS` has
+    the paper's).
     """
 
     alpha: float = 0.25

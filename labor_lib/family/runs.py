@@ -16,22 +16,11 @@ from torch import Tensor, nn
 
 from labor_lib.config import filled
 from labor_lib.errors import InputError
-from labor_lib.family import (
-    FAMILY,
-    Data,
-    FamilyConfig,
-    FamilyExperiment,
-    FamilyMethod,
-    Prepare,
-    Problem,
-    Where,
-    build,
-    label_numbers,
-    phase_folder,
-    resolve,
-    settings,
-    small,
-)
+from labor_lib.family.config import FamilyConfig, Where, settings, small
+from labor_lib.family.data import Data, Problem
+from labor_lib.family.experiment import FamilyExperiment, label_numbers, phase_folder
+from labor_lib.family.registry import FAMILY, FamilyMethod, build, resolve
+from labor_lib.family.train import Prepare
 from labor_lib.runs import PROJECT
 from labor_lib.runtime import Progress, load_weights, make_fabric, read_json
 

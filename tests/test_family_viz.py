@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from labor_lib import viz
-from labor_lib.family import FAMILY
-from labor_lib.viz_family import (
+from labor_lib.family.registry import FAMILY
+from labor_lib.family.viz import (
     STYLES,
     Embedded,
     domain_dots,

@@ -1,15 +1,15 @@
 """Which method to choose: questions, the advice they lead to, and code that runs it.
 
 `TREE` is a decision tree of questions; each of its leaves is an `Advice`. For
-`family_widgets.MethodChooser` and `viz_family.guide_figure`. Only what this project has run is
+`widgets.MethodChooser` and `viz.guide_figure`. Only what this project has run is
 recommended; where it has nothing, the advice says so and names what to read.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labor_lib import family
 from labor_lib.errors import InputError
+from labor_lib.family.config import settings
 
 
 @dataclass(frozen=True)
@@ -418,10 +418,10 @@ TEMPLATES = {
     "compare": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.family import print_summary
-from labor_lib.family_runs import open_family
+from labor_lib.family.experiment import print_summary
+from labor_lib.family.runs import open_family
+from labor_lib.family.viz import {figure}
 from labor_lib.viz import show
-from labor_lib.viz_family import {figure}
 
 methods = [{methods}]
 run = open_family("{data}", *methods)
@@ -435,10 +435,10 @@ show(figure, alt="Accuracy on '{data}': a line for each method, a dot for every 
     "few": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.family import print_summary
-from labor_lib.family_runs import open_family
+from labor_lib.family.experiment import print_summary
+from labor_lib.family.runs import open_family
+from labor_lib.family.viz import few_curve
 from labor_lib.viz import show
-from labor_lib.viz_family import few_curve
 
 methods = [{methods}]
 run = open_family("{data}", *methods)  # few=(1, 3) asks for other numbers of labels a class
@@ -477,7 +477,7 @@ show(figure, alt="Three test images and what each method predicts on them.")
 import numpy as np
 import torch
 
-from labor_lib.family_runs import open_family
+from labor_lib.family.runs import open_family
 
 run = open_family("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target
@@ -501,7 +501,7 @@ print(f"other classes forbidden:    {{100 * (bound == test.labels).float().mean(
 # {title}
 # How far apart are two domains, for features learnt on the source?
 from labor_lib.analysis import proxy_a_distance
-from labor_lib.family_runs import open_family
+from labor_lib.family.runs import open_family
 
 run = open_family("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target
@@ -524,7 +524,7 @@ def methods_of(advice: Advice, data: str) -> list[str]:
         raise InputError(f"data '{data}': choose from {', '.join(advice.data)}")
     if data == "streets":
         return list(advice.run)
-    return [name for name in advice.run if name in family.settings(data).methods]
+    return [name for name in advice.run if name in settings(data).methods]
 
 
 def code(advice: Advice | str, data: str = "") -> str:

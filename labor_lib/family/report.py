@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from labor_lib.family import FAMILY, summarise
-from labor_lib.family_runs import FamilyRun
+from labor_lib.family.experiment import summarise
+from labor_lib.family.registry import FAMILY
+from labor_lib.family.runs import FamilyRun
 from labor_lib.report import put_between, seed_text
 
 

@@ -63,7 +63,7 @@ class SmallShift:
 
 
 def small_shift(problem, classes: tuple[str, ...] = CLASSES, images: int = 30) -> SmallShift:
-    """Some classes of a `family.Problem` with `few`; `images` source images of each."""
+    """Some classes of a `Problem` with `few`; `images` source images of each."""
     source, few, target = problem.sources[0], problem.few, problem.target_train
     if few is None or target is None:
         raise InputError("the problem has no labelled target images: ask for n of them")

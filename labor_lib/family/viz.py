@@ -18,9 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from labor_lib import guide
-from labor_lib.alignment import Alignment, SmallShift, classify
-from labor_lib.family import FAMILY, summarise
+from labor_lib.family import guide
+from labor_lib.family.alignment import Alignment, SmallShift, classify
+from labor_lib.family.experiment import summarise
+from labor_lib.family.registry import FAMILY
 from labor_lib.viz import WIDTH, Style, figure_of, figure_picture, styled
 
 STYLES = {

@@ -11,8 +11,7 @@ import html
 from ipywidgets import Button, FloatSlider, Layout, Output, Play, SelectionSlider
 from matplotlib.figure import Figure
 
-from labor_lib import guide, markup, viz_family
-from labor_lib.alignment import EVERY, STEPS, SmallShift, align, learn_source
+from labor_lib import markup
 from labor_lib.controls import (
     HTML,
     Panel,
@@ -26,6 +25,8 @@ from labor_lib.controls import (
     wide,
 )
 from labor_lib.errors import InputError
+from labor_lib.family import guide, viz
+from labor_lib.family.alignment import EVERY, STEPS, SmallShift, align, learn_source
 
 # ------------------------------------------------------------------------------- which method
 
@@ -127,7 +128,7 @@ class MethodChooser(Panel):
             self.outcome.value = html.escape(" ".join(said.split()))
 
     def _picture(self) -> Figure:
-        return viz_family.guide_figure(**self.answers())
+        return viz.guide_figure(**self.answers())
 
 
 # -------------------------------------------------------------------------- pairs pulled, pushed
@@ -164,7 +165,7 @@ class AlignmentPlayground(Panel):
         self.pulled = check_box("pulled pairs", True, "lines: pairs of one class")
         self.pushed = check_box("pushed pairs", True, "dots: two classes, closer than the margin")
         self.picture, self.numbers = Picture(smooth=True), HTML()
-        marks = html.escape(viz_family.alignment_marks(shift))
+        marks = html.escape(viz.alignment_marks(shift))
         self.marks = HTML(f'<p style="line-height:1.5">{marks}</p>')
         self.picture.layout = Layout(flex="3 1 520px", min_width="0")
         self.parts = [self.picture, self.numbers]
@@ -201,13 +202,13 @@ class AlignmentPlayground(Panel):
     def _update(self) -> None:
         frame = self.step.value
         self.play.value = frame  # it goes on from here
-        sentence = viz_family.alignment_sentence(self.one, frame)
+        sentence = viz.alignment_sentence(self.one, frame)
         alt = f"source and target images in the 2-d embedding at step {self.one.steps[frame]}"
         with no_pauses():
             shown = self.pulled.value, self.pushed.value
-            self.picture.show(viz_family.paint_alignment(self.one, frame, *shown), alt, sentence)
-        self.numbers.value = markup.value_table(viz_family.alignment_lines(self.one, frame))
+            self.picture.show(viz.paint_alignment(self.one, frame, *shown), alt, sentence)
+        self.numbers.value = markup.value_table(viz.alignment_lines(self.one, frame))
 
     def _picture(self) -> Figure:
         shown = self.pulled.value, self.pushed.value
-        return viz_family.alignment_figure(self.one, self.step.value, *shown)
+        return viz.alignment_figure(self.one, self.step.value, *shown)

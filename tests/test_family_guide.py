@@ -13,10 +13,14 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labor_lib import family, family_runs, guide, runs
+from labor_lib import runs
 from labor_lib.config import SMOKE
 from labor_lib.data import classification
 from labor_lib.errors import InputError
+from labor_lib.family import guide
+from labor_lib.family import runs as family_runs
+from labor_lib.family.config import SETTINGS, Where, configure, settings
+from labor_lib.family.registry import FAMILY, resolve
 from labor_lib.methods.registry import METHODS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -135,7 +139,7 @@ def test_the_advised_method_is_run(name, data):
         assert set(methods) <= set(METHODS)
         assert own in methods or name == "given_pixels"
     else:
-        assert set(methods) <= set(family.settings(data).methods)
+        assert set(methods) <= set(settings(data).methods)
         assert own in methods or advice.reading
     assert methods[0] == "source_only"
 
@@ -145,10 +149,10 @@ def test_the_command_for_ones_own_folders_is_one_that_runs(name, data):
     """Its methods are methods, and they apply to the folders that it names."""
     code = guide.code(name, data).replace("\\\n#", "")  # the lines of a command as one
     for line in (line for line in code.splitlines() if " family --shift folder" in line):
-        pair = family.Where(source="A", target="B") if "--source" in line else family.Where()
+        pair = Where(source="A", target="B") if "--source" in line else Where()
         methods = line.split("--methods ")[1].split(",")
-        config = family.configure("folder", pair)
-        assert [method.name for method in family.resolve(methods, config)] == methods
+        config = configure("folder", pair)
+        assert [method.name for method in resolve(methods, config)] == methods
 
 
 @each_case
@@ -181,12 +185,12 @@ def tiny(project, monkeypatch):
     monkeypatch.setattr(family_runs, "SMALL", project / "family-small")
     monkeypatch.setattr(classification, "styles", _styles)
     for name in ("textured", "fonts", "styles"):
-        config = family.SETTINGS[name]
+        config = SETTINGS[name]
         short = replace(
             config.training, steps=6, finetune_steps=3, batch_size=8,
             select_every=3 if config.training.select_every else 0,
         )  # fmt: skip
-        monkeypatch.setitem(family.SETTINGS, name, replace(config, training=short))
+        monkeypatch.setitem(SETTINGS, name, replace(config, training=short))
         if name in classification.SHIFTS:
             monkeypatch.setitem(classification.SHIFTS, name, _shift(name))
 
@@ -229,7 +233,7 @@ def test_the_code_of_every_advice_runs_on_all_its_data(name, data, tiny, capsys)
     assert set(methods) <= set(found["run"].methods), "each has been run"
     if guide.ADVICE[name].code in ("compare", "few"):
         for method in methods:
-            assert family.FAMILY[method].title in said
+            assert FAMILY[method].title in said
         assert found["figure"].axes
     elif guide.ADVICE[name].code == "streets":
         for method in methods:
@@ -306,7 +310,7 @@ def test_the_notebooks_opened_cells_are_the_guides():
 def test_opening_a_cell_does_no_harm_where_there_is_no_page():
     """nbclient, and Voila upon it, have no page to write a cell to."""
     lines = (
-        "from labor_lib.family_widgets import MethodChooser",
+        "from labor_lib.family.widgets import MethodChooser",
         "chooser = MethodChooser()",
         "chooser.data.value = 'fonts'",
         "chooser.open_cell()",
