@@ -14,6 +14,7 @@ from torch import nn
 from labor_lib import runtime
 from labor_lib.errors import InputError
 from labor_lib.runtime import (
+    Progress,
     best_device,
     best_precision,
     derive_seed,
@@ -231,3 +232,26 @@ def test_versions_are_storable():
     found = json.loads(json.dumps(versions()))
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["numpy"] == np.__version__
+
+
+def test_progress_tells_phase_losses_and_time_left(capsys):
+    progress = Progress()
+    progress.expect(2)
+    progress.phase("DANN, seed 0")
+    progress.step({"domain": 0.6931})
+    progress.step({"domain": 0.5})
+    progress.close()
+    line = capsys.readouterr().err
+    assert "DANN, seed 0" in line
+    assert "2/2 steps" in line
+    assert "left" in line
+    assert "domain 0.500" in line
+
+
+def test_progress_is_silent_where_nothing_is_to_do(capsys):
+    progress = Progress()
+    progress.expect(0)
+    progress.phase("AdaBN, seed 0")  # an evaluation alone takes no steps
+    progress.step({"domain": 0.5})
+    progress.close()
+    assert capsys.readouterr().err == ""
