@@ -184,9 +184,11 @@ def main(arguments: list[str] | None = None) -> int:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the run folder"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room or choose another folder" if full else "mend that"
         print(
-            f"labor_lib: {where}: {error.strerror}; make room or choose another folder, then run "
-            "the same command again: what is finished is kept",
+            f"labor_lib: {where}: {error.strerror}; {mend}, then run the same command again: what "
+            "is finished is kept",
             file=sys.stderr,
         )
         return 2

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # in a notebook, a widget
 
@@ -129,7 +129,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """A module's parameters and buffers as safetensors."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     with writing(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # by Python, which can tell of a full disk
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The explicit training loop, and what it moves: batches, networks, optimisers."""
 
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -294,8 +295,10 @@ def save_state(path: Path, nets: Nets, opts: Optimizers, trace: list[dict[str, f
         "optimizers": [optimizer.state_dict() for optimizer in opts.all()],
         "trace": trace,
     }
+    memory = io.BytesIO()
+    torch.save(state, memory)
     with writing(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(memory.getbuffer())  # by Python, which can tell of a full disk
 
 
 def resume_state(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
@@ -305,7 +308,10 @@ def resume_state(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[di
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
         return _restore(state, nets, opts)
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+    except (
+        RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
+        pickle.UnpicklingError,
+    ):  # fmt: skip
         # torch's own texts run over many lines
         raise InputError(f"{path}: damaged checkpoint; remove it and run again") from None
 

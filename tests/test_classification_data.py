@@ -366,6 +366,32 @@ def test_an_image_that_does_not_decode_is_named(folders):
                 read()
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pixels_that_would_be_cut_off_are_refused(folders, mode):
+    bad = folders / "art" / "dog" / "2.tiff"
+    ramp = np.arange(36).reshape(6, 6) * 1000
+    Image.fromarray(ramp.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])).save(
+        bad
+    )
+    with pytest.raises(InputError, match=rf"2\.tiff: {mode}\S* pixels; save it with 8 bits"):
+        read_domains(folders)["art"].load()
+
+
+def test_roots_that_are_not_quite_right(folders, tmp_path):
+    with pytest.raises(InputError, match=rf"give the folder that holds .*, such as {folders}$"):
+        read_domains(folders.parent, [folders.name])
+    (folders / "__MACOSX" / "art").mkdir(parents=True)
+    assert list(read_domains(folders)) == ["art", "photo"]
+
+
+def test_a_part_without_images_is_refused(folders):
+    domain = read_domains(folders)["art"]
+    with pytest.raises(
+        InputError, match="art: 4 images in 2 classes are too few for a part of 20 %"
+    ):
+        split(domain, (0.8, 0.2), seed=0)
+
+
 @pytest.fixture
 def lists(folders):
     """DomainNet's list files of the folders; `art_test.txt` has no dog."""
@@ -404,6 +430,20 @@ def test_bad_lists_are_told_by_line(lists, row, message):
     picture(lists / "art" / "horse" / "0.png")
     with pytest.raises(InputError, match=message):
         read_lists(lists, ["art", "photo"], "train")
+
+
+def test_lists_with_a_mark_and_other_texts_beside_them(lists):
+    file = lists / "art_train.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    (lists / "read_me.txt").write_text("hello world")
+    assert read_lists(lists, ["art"], "train")["art"].labels.tolist() == [0, 1]
+    file.write_bytes("art/chät/0.png 0".encode("latin-1"))
+    with pytest.raises(InputError, match=r"art_train\.txt: not UTF-8; save it as that"):
+        read_lists(lists, ["art"], "train")
+    file.write_text("art/cat/0.png 0\nart/cow/0.png 900000000\n")
+    picture(lists / "art" / "cow" / "0.png")
+    with pytest.raises(InputError, match="no list has an image of class id 2; add its list"):
+        read_lists(lists, ["art"], "train")
 
 
 def test_missing_and_empty_lists(lists):
@@ -469,6 +509,32 @@ def test_bad_ccsa_files(tmp_path):
             read_ccsa(tmp_path, 2, 4)
     (tmp_path / f"MNIST_to_USPS_y_{stem}").write_bytes(b"no array")
     with pytest.raises(InputError, match=rf"{stem}: not a NumPy file"):
+        read_ccsa(tmp_path, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: np.resize(x, (20, 32, 32)), r"\(20, 32, 32\) images, not N x 16 x 16"),
+        (lambda x: x * 255, "pixels outside 0 to 1"),
+        (lambda x: x * np.nan, "pixels outside 0 to 1, or no numbers"),
+        (lambda x: x.astype(str), "not numbers, or an archive of arrays"),
+    ],
+)
+def test_ccsa_files_of_other_images(tmp_path, change, message):
+    write_ccsa(tmp_path)
+    file = tmp_path / "MNIST_to_USPS_X_train_target_repetition_4_sample_per_class_2.npy"
+    np.save(file, change(np.load(file)))
+    with pytest.raises(InputError, match=message):
+        read_ccsa(tmp_path, 2, 4)
+
+
+def test_an_archive_under_the_name_of_a_ccsa_file(tmp_path):
+    write_ccsa(tmp_path)
+    file = tmp_path / "MNIST_to_USPS_X_train_target_repetition_4_sample_per_class_2.npy"
+    with file.open("wb") as archive:
+        np.savez(archive, X=np.zeros(3))
+    with pytest.raises(InputError, match="archive of arrays"):
         read_ccsa(tmp_path, 2, 4)
 
 

@@ -16,6 +16,17 @@ def test_a_column_for_every_number_of_labels():
     ]
 
 
+def test_the_ceiling_stands_under_all_labels():
+    rows = [("source_only", 0, 0, 45.0), ("ccsa", 1, 0, 62.0), ("target", 0, 0, 98.0)]
+    assert markdown_table(results(rows)).splitlines() == [
+        "| method | no target labels | 1 a class | all | seeds |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| source only (ERM) | 45.0 |  |  | 1 |",
+        "| CCSA |  | 62.0 |  | 1 |",
+        "| all target labels |  |  | 98.0 | 1 |",
+    ]
+
+
 def test_a_column_for_every_domain_left_out_and_their_mean():
     rows = [("sagnet", 0, 0, 30.0, "a"), ("sagnet", 0, 0, 50.0, "b"),
             ("source_only", 0, 0, 20.0, "a"), ("source_only", 0, 0, 40.0, "b")]  # fmt: skip

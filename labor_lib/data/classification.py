@@ -93,8 +93,13 @@ def _pixels(path: Path, size: int | None = None) -> np.ndarray:
     """
     try:
         with Image.open(path) as file:
+            if file.mode in ("I", "F") or file.mode.startswith("I;"):
+                # Pillow would cut such values off at 255
+                raise InputError(f"{path}: {file.mode} pixels; save it with 8 bits a channel")
             picture = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError
+    ) as error:  # fmt: skip
         raise InputError(f"{path}: cannot be decoded ({error}); fetch the file again") from None
     return np.array(picture.resize((size, size), Image.Resampling.BILINEAR) if size else picture)
 
@@ -132,6 +137,12 @@ def split(domain: AnyDomain, parts: Sequence[float], seed: int) -> tuple[AnyDoma
         ends = [round(float(bound) * len(members)) for bound in bounds]
         for lot, start, end in zip(lots, ends, ends[1:], strict=False):
             lot.append(members[start:end])
+    for lot, share in zip(lots, parts, strict=True):
+        if not sum(map(len, lot)):
+            raise InputError(
+                f"{domain.name}: {len(domain)} images in {len(domain.classes)} classes are too few "
+                f"for a part of {100 * share:.0f} %; add images"
+            )
     return tuple(domain.take(torch.cat(lot).sort().values) for lot in lots)
 
 
@@ -221,7 +232,13 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    for path in found:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{root}: {path.name!a} is not UTF-8; rename it") from None
+    return [path for path in found if path.name != "__MACOSX"]  # left by macOS's archives
 
 
 def read_domains(
@@ -265,6 +282,11 @@ def read_domains(
                 for path in folder.iterdir()
                 if path.suffix.lower() in ENDINGS and path.name[0] != "."
             )
+            if not images and _folders(folder):
+                raise InputError(
+                    f"{folder}: folders in place of images; give the folder that holds "
+                    f"DOMAIN/CLASS/images, such as {found[name]}"
+                )
             if not images:
                 raise InputError(
                     f"{folder}: no images in it; fill it, or remove the class everywhere"
@@ -277,8 +299,12 @@ def read_domains(
 
 def _read_list(file: Path) -> list[tuple[int, str, int]]:
     """(line number, path, class id) of the lines `path class_id` of a list file."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8; save it as that") from None
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         path, _, label = line.strip().rpartition(" ")
         if line.strip() and not (path and label.isdecimal()):
             raise InputError(f"{file}: line {number} is '{line}' instead of 'path class_id'")
@@ -302,7 +328,11 @@ def read_lists(
     that has two classes or none.
     """
     root = Path(root)
-    lists = {path.name: path for path in sorted(root.glob("*_*.txt"))}
+    lists = {
+        path.name: path
+        for path in sorted(root.glob("*_*.txt"))
+        if path.stem.endswith(("_train", "_test"))
+    }
     for domain in domains:
         if f"{domain}_{part}.txt" not in lists:
             raise InputError(
@@ -331,9 +361,9 @@ def read_lists(
                     f"{root / file}: line {number} names {root / path}, which is missing; "
                     "fetch the domain again or remove the line"
                 )
-        unnamed = sorted(set(range(max(names) + 1)) - set(names))
-        if unnamed:
-            raise InputError(f"{root}: no list has an image of class id {unnamed[0]}; add its list")
+        unnamed = next((label for label in range(len(names)) if label not in names), None)
+        if unnamed is not None:
+            raise InputError(f"{root}: no list has an image of class id {unnamed}; add its list")
         classes = tuple(names[label] for label in range(len(names)))
         paths = np.array([str(root / path) for _, path, _ in rows[file]])
         labels = torch.tensor([label for _, _, label in rows[file]])
@@ -374,11 +404,17 @@ def read_ccsa(
             except (ValueError, EOFError, OSError) as error:
                 raise InputError(f"{file}: not a NumPy file ({error}); fetch it again") from None
         images, labels = arrays["X"], arrays["y"]
+        if not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiu" for a in (images, labels)):
+            raise InputError(f"{file}: not numbers, or an archive of arrays; fetch both again")
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise InputError(
                 f"{file}: {labels.shape} labels beside {images.shape} images, where there should "
                 "be N and N x height x width; fetch both again"
             )
+        if images.shape[1:] != (16, 16) or not len(images):
+            raise InputError(f"{file}: {images.shape} images, not N x 16 x 16; fetch it again")
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise InputError(f"{file}: pixels outside 0 to 1, or no numbers; fetch it again")
         if not np.isin(labels, range(10)).all():
             raise InputError(f"{file}: labels other than the digits 0 to 9; fetch it again")
         read.append(

@@ -181,7 +181,10 @@ def configure(
     if where.target:
         if shift != "folder":
             raise InputError(f"--source and --target are for --shift folder, not '{shift}'")
-        config = replace(config, methods=ADAPTATION, main=UNSUPERVISED)
+        if where.source == where.target:
+            raise InputError(f"--source and --target are both '{where.target}': give two domains")
+        last = replace(config.training, select_every=0)  # adaptation is scored at the last step
+        config = replace(config, methods=ADAPTATION, main=UNSUPERVISED, training=last)
     if few:
         if min(few) < 1:
             raise InputError("--few: give numbers of images from 1 on, such as 1,3,5,7")

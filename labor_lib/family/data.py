@@ -10,6 +10,7 @@ from labor_lib.data import classification
 from labor_lib.errors import InputError
 from labor_lib.family.config import FamilyConfig, Where
 
+MEAN = "mean"  # over the domains left out, in tables
 MEMORY = 4e9  # bytes of decoded images that are kept; larger folders are decoded at every step
 
 
@@ -58,12 +59,31 @@ class Data:
             raise InputError(f"{where.root}: one domain; leaving one out needs at least two")
 
     def _read(self) -> dict:
-        """A folder's domains, in memory where they fit."""
-        size = self.config.training.size
-        read = classification.read_domains(self.where.root, size=size)
+        """A folder's domains, in memory where they fit: all, or the source and the target alone.
+
+        Where DomainNet's lists lie beside these two, they say what is for training, and "test"
+        what the target is tested on.
+        """
+        where, size = self.where, self.config.training.size
+        pair = (where.source, where.target)
+        if not where.target:
+            read = classification.read_domains(where.root, size=size)
+            if MEAN in read:
+                raise InputError(f"{where.root / MEAN}: a domain of this name; rename it")
+        elif (where.root / f"{where.target}_train.txt").exists():
+            read = classification.read_lists(where.root, pair, "train", size)
+            test = classification.read_lists(where.root, pair[1:], "test", size)
+            read["test"] = test[where.target]
+        else:
+            read = classification.read_domains(where.root, pair, size)
         if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
             return {name: domain.load() for name, domain in read.items()}
         return read
+
+    def counted(self) -> dict:
+        """A folder's classes, and how many images each domain has."""
+        counts = {name: len(domain) for name, domain in self._folder.items()}
+        return {"classes": list(next(iter(self._folder.values())).classes), "images": counts}
 
     def _domains(self, seed: int):
         """Domains by name, or a `Shift`."""
@@ -99,12 +119,12 @@ class Data:
 
 
 def _shift_of(domains: dict, where: Where, share: float, seed: int) -> classification.Shift:
-    """A source and a target among a folder's domains; 60 % of the target is for training."""
-    for name in (where.source, where.target):
-        if name not in domains:
-            raise InputError(f"{where.root}: no domain '{name}'; choose from {', '.join(domains)}")
+    """A source and a target of a folder. Without lists 60 % of the target is for training."""
     source = classification.split(domains[where.source], (1 - share, share), seed)
-    target = classification.split(domains[where.target], (0.6, 0.4), seed)
+    if "test" in domains:
+        target = domains[where.target], domains["test"]
+    else:
+        target = classification.split(domains[where.target], (0.6, 0.4), seed)
     return classification.Shift(
         source=source[0], source_val=source[1], target_train=target[0], target_test=target[1]
     )

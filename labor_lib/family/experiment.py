@@ -31,7 +31,7 @@ from torch import nn
 from labor_lib.errors import InputError
 from labor_lib.experiment import differences, finished, lock, read_phase, write_trace
 from labor_lib.family.config import FamilyConfig, Where
-from labor_lib.family.data import Data, Problem
+from labor_lib.family.data import MEAN, Data, Problem
 from labor_lib.family.registry import FAMILY, FamilyMethod, build
 from labor_lib.family.train import Prepare, correct, percent, train, validate
 from labor_lib.methods.erm import adapt_batchnorm
@@ -66,26 +66,33 @@ class FamilyExperiment:
         self.config, self.where, self.out = config, where, Path(out)
         self.fabric, self.progress = fabric, progress
         self.data = Data(config, where)
-        if "sagnet" in config.methods and self.data.generalises:
-            images = config.training.batch_size * (len(self.data.targets) - 1)
-            if images < 2:
-                raise InputError("SagNet needs at least 2 images a step: use a larger batch")
 
     def run(self, methods: list[FamilyMethod], seeds: list[int]) -> pd.DataFrame:
         """Make what is missing of these methods and seeds; returns and writes all results."""
         plan = self._plan(methods, seeds)
-        first = seeds[0], self.data.targets[0]
-        for n in dict.fromkeys(n for *_, n in plan):
-            self.data.problem(*first, n)  # bad images or numbers stop a run before it starts
+        mixes = any(method.name.startswith("sagnet") for method, *_ in plan)
+        for target, n in dict.fromkeys(entry[2:] for entry in plan):
+            problem = self.data.problem(seeds[0], target, n)  # bad images stop a run here
+            if mixes:
+                self._check_mixing(problem)
         with lock(self.out):
             self._record_settings()
-            for leftover in self.out.rglob(".*.part"):  # of a killed run
+            self._phases()  # a damaged one stops it, too
+            leftovers = [path for seed in self._seed_folders() for path in seed.rglob(".*.part")]
+            for leftover in (*leftovers, *self.out.glob(".*.part")):  # of a killed run
                 leftover.unlink()
             missing = [entry for entry in plan if not finished(self.folder(*entry))]
             self.progress.expect(sum(self._steps(method) for method, *_ in missing))
             for entry in plan:
                 self.phase(*entry)
             return self.write_results()
+
+    def _check_mixing(self, problem: Problem) -> None:
+        size = self.config.training.batch_size
+        images = sum(min(size, len(domain)) for domain in problem.sources)
+        if images < 2:
+            names = ", ".join(domain.name for domain in problem.sources)
+            raise InputError(f"{names}: SagNet mixes images, and a step has one; add images")
 
     def _plan(self, methods: list[FamilyMethod], seeds: list[int]) -> list[tuple]:
         """(method, seed, target, n) of every phase; what one needs stands before it."""
@@ -156,7 +163,8 @@ class FamilyExperiment:
         """Give the network the target's BatchNorm statistics; returns the number of its layers."""
         training, target = self.config.training, problem.target_train
         prepare = Prepare(training, self.fabric.device)
-        numbers = torch.arange(len(target)).split(training.inference_batch)
+        batches = math.ceil(len(target) / training.inference_batch)
+        numbers = torch.arange(len(target)).tensor_split(batches)  # alike, for a mean over batches
         net.to(self.fabric.device)
         return adapt_batchnorm(self.fabric, net, (prepare(target.batch(i)) for i in numbers))
 
@@ -191,14 +199,20 @@ class FamilyExperiment:
         for name in ("few", "methods", "main"):  # more of these extend a run
             del fixed[name]
         now = json.loads(json.dumps(fixed)) | {
-            "root": None if self.where.root is None else str(self.where.root),
+            "root": None if self.where.root is None else str(self.where.root.resolve()),
             "source": self.where.source,
             "target": self.where.target,
             "repetition": self.where.repetition,
             "device": self.fabric.device.type,
             "precision": precision_of(self.fabric),
         }
-        if path.exists():
+        if self.config.shift == "folder":
+            now |= self.data.counted()
+        if not path.exists() and self._phases():
+            raise InputError(
+                f"{path}: missing, but {self.out} holds results; restore it, or pass another --out"
+            )
+        if path.exists() and self._seed_folders():
             then = read_json(path)
             if not isinstance(then, dict):
                 raise InputError(f"{path}: damaged; remove {self.out} and run again")
@@ -211,14 +225,31 @@ class FamilyExperiment:
             return
         write_json(path, now | {"versions": versions()})
 
+    def _seed_folders(self) -> list[Path]:
+        return [path for path in self.out.glob("seed*") if path.name[4:].isdecimal()]
+
+    def _phases(self) -> list[dict]:
+        """The records of all finished phases; raises InputError for a damaged one."""
+        phases = []
+        for path in (path for seed in self._seed_folders() for path in seed.rglob("phase.json")):
+            phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
+            scores, few = phase["scores"], phase["few"]
+            sound = (
+                phase["method"] in FAMILY
+                and isinstance(phase["seed"], int)
+                and (few is None or isinstance(few, int))
+                and isinstance(scores, dict)
+                and isinstance(scores.get("accuracy"), float)
+            )
+            if not sound:
+                raise InputError(f"{path}: damaged; remove {path.parent} and run again")
+            phases.append(phase)
+        return phases
+
     def write_results(self) -> pd.DataFrame:
         """results.csv from every finished phase in the folder."""
-        rows = []
-        for path in self.out.glob("seed*/**/phase.json"):
-            phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
-            scores = phase.pop("scores")
-            rows.append(phase | scores | {"precision": precision_of(self.fabric)})
-        table = pd.DataFrame(rows)
+        precision = {"precision": precision_of(self.fabric)}
+        table = pd.DataFrame([phase | phase.pop("scores") | precision for phase in self._phases()])
         if len(table):
             table["title"] = [FAMILY[name].title for name in table["method"]]
             place = {name: number for number, name in enumerate(FAMILY)}
@@ -247,7 +278,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         wanted = table["target"].nunique()
         by_seed = table.groupby(["few", "method", "title", "seed"])
         whole = by_seed[[*scores, "train_seconds"]].mean()[by_seed.size() == wanted].reset_index()
-        parts.append(whole.assign(target="mean"))
+        parts.append(whole.assign(target=MEAN))
     grouped = pd.concat(parts).groupby(keys, sort=False)
     summary = grouped[scores].agg(["mean", "std"])
     summary.columns = [f"{name}_{what}" for name, what in summary.columns]
@@ -265,7 +296,7 @@ def print_summary(table: pd.DataFrame) -> None:
             {
                 "target": row.target,
                 "labels a class": row.few or "",
-                "method": row.title,
+                "method": FAMILY[row.method].title,
                 "accuracy in %": f"{row.accuracy_mean:.1f}{spread}",
                 "seeds": row.seeds,
                 "seconds": f"{row.seconds:.0f}",

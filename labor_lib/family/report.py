@@ -9,20 +9,27 @@ from labor_lib.family.registry import FAMILY
 from labor_lib.family.runs import FamilyRun
 from labor_lib.report import put_between, seed_text
 
+ALL = -1  # stands for "all labels" among numbers of labels a class
+
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A row a method; a column for every number of labels, or for every domain left out.
+    """A row a method; a column for every number of labels (none, few, all), or domain left out.
 
     table: `FamilyRun.table`. Cells: accuracy in percent, mean ± standard deviation over seeds.
     """
     summary = summarise(table)
     by = "target" if table["target"].nunique() > 1 else "few"
+    if by == "few":
+        ceilings = [name for name, method in FAMILY.items() if method.target == "all"]
+        summary["few"] = summary["few"].mask(summary["method"].isin(ceilings), ALL)
     summary["cell"] = [
         f"{row.accuracy_mean:.1f}" + ("" if row.seeds == 1 else f" ± {row.accuracy_std:.1f}")
         for row in summary.itertuples()
     ]
     cells = summary.pivot(index="method", columns=by, values="cell").fillna("")
-    columns = list(dict.fromkeys(summary[by])) if by == "target" else sorted(cells.columns)
+    columns = list(dict.fromkeys(summary[by]))
+    if by == "few":
+        columns = sorted(columns, key=lambda few: (few == ALL, few))
     heads = [_head(by, column) for column in columns]
     rows = [["method", *heads, "seeds"], ["---", *["---:"] * (len(heads) + 1)]]
     for method in (name for name in FAMILY if name in cells.index):
@@ -35,7 +42,7 @@ def markdown_table(table: pd.DataFrame) -> str:
 def _head(by: str, column) -> str:
     if by == "target":
         return str(column)
-    return f"{column} a class" if column else "no target labels"
+    return {0: "no target labels", ALL: "all"}.get(column, f"{column} a class")
 
 
 def write_family_table(out: Path, readme: Path) -> None:

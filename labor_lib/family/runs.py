@@ -156,8 +156,13 @@ def _rows(folder: Path, methods: list[str], few: tuple[int, ...]) -> pd.DataFram
     path = folder / "results.csv"
     if not path.exists():
         raise InputError(f"{path}: no such file; finish the run with `make family`")
-    table = pd.read_csv(path)
-    table["few"] = table["few"].fillna(0).astype(int)
+    try:
+        table = pd.read_csv(path)
+        table["few"] = table["few"].fillna(0).astype(int)
+    except (ValueError, KeyError):
+        table = pd.DataFrame()
+    if table.empty:
+        raise InputError(f"{path}: damaged; run the same command again, which writes it anew")
     methods = methods or list(table["method"].unique())
     table = table[table["method"].isin(methods)]
     if few:

@@ -9,9 +9,13 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 # isort: split
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
+
+from labor_lib.errors import InputError
 
 
 class Classifier(nn.Module):
@@ -145,9 +149,16 @@ def _linear(width: int, classes: int, dropout: float) -> nn.Module:
 def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) -> StagedClassifier:
     """ResNet-18 as four stages; the first holds the stem too. Dropout 0.5 as SagNet's authors have.
 
-    `imagenet` downloads torchvision's weights on the first use.
+    `imagenet` downloads torchvision's weights on the first use; raises InputError where it cannot.
     """
-    body = resnet18(weights=ResNet18_Weights.IMAGENET1K_V1 if imagenet else None)
+    weights = ResNet18_Weights.IMAGENET1K_V1 if imagenet else None
+    try:
+        body = resnet18(weights=weights, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"ImageNet weights cannot be fetched ({error}): put {weights.url} into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or pass --no-imagenet or --network small"
+        ) from None
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [nn.Sequential(stem, body.layer1), body.layer2, body.layer3, body.layer4]
     return StagedClassifier(stages, 512, _linear(512, classes, dropout))
