@@ -119,6 +119,14 @@ def test_lists_beside_the_domains_say_what_is_tested(root):
     assert torch.equal(first, pixels(root / "photo/cat/4.png"))
 
 
+def test_a_domain_may_be_called_test(root):
+    (root / "sketch").rename(root / "test")
+    where = Where(root, "test", "photo")
+    problem = Data(configure("folder", where, "small"), where).problem(0, "", None)
+    assert {d.name for d in (*problem.sources, problem.target_test)} == {"test", "photo"}
+    assert problem.target_test.name == "photo"
+
+
 def test_a_list_that_names_a_missing_image_stops_the_run(root, tmp_path, capsys):
     for domain in ("art", "photo"):
         write_list(root, domain, "train", both(range(5)))

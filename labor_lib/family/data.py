@@ -11,6 +11,7 @@ from labor_lib.errors import InputError
 from labor_lib.family.config import FamilyConfig, Where
 
 MEAN = "mean"  # over the domains left out, in tables
+TEST_LIST = "(test list)"  # beside the names of domains
 MEMORY = 4e9  # bytes of decoded images that are kept; larger folders are decoded at every step
 
 
@@ -61,8 +62,8 @@ class Data:
     def _read(self) -> dict:
         """A folder's domains, in memory where they fit: all, or the source and the target alone.
 
-        Where DomainNet's lists lie beside these two, they say what is for training, and "test"
-        what the target is tested on.
+        Where DomainNet's lists lie beside these two, they say what is for training, and `TEST_LIST`
+        is what the target is tested on.
         """
         where, size = self.where, self.config.training.size
         pair = (where.source, where.target)
@@ -73,7 +74,7 @@ class Data:
         elif (where.root / f"{where.target}_train.txt").exists():
             read = classification.read_lists(where.root, pair, "train", size)
             test = classification.read_lists(where.root, pair[1:], "test", size)
-            read["test"] = test[where.target]
+            read[TEST_LIST] = test[where.target]
         else:
             read = classification.read_domains(where.root, pair, size)
         if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
@@ -121,8 +122,8 @@ class Data:
 def _shift_of(domains: dict, where: Where, share: float, seed: int) -> classification.Shift:
     """A source and a target of a folder. Without lists 60 % of the target is for training."""
     source = classification.split(domains[where.source], (1 - share, share), seed)
-    if "test" in domains:
-        target = domains[where.target], domains["test"]
+    if TEST_LIST in domains:
+        target = domains[where.target], domains[TEST_LIST]
     else:
         target = classification.split(domains[where.target], (0.6, 0.4), seed)
     return classification.Shift(

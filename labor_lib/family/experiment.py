@@ -72,12 +72,12 @@ class FamilyExperiment:
         plan = self._plan(methods, seeds)
         mixes = any(method.name.startswith("sagnet") for method, *_ in plan)
         for target, n in dict.fromkeys(entry[2:] for entry in plan):
-            problem = self.data.problem(seeds[0], target, n)  # bad images stop a run here
+            problem = self.data.problem(seeds[0], target, n)  # what is bad stops the run here
             if mixes:
                 self._check_mixing(problem)
         with lock(self.out):
             self._record_settings()
-            self._phases()  # a damaged one stops it, too
+            self._phases()  # a damaged record stops it, too
             leftovers = [path for seed in self._seed_folders() for path in seed.rglob(".*.part")]
             for leftover in (*leftovers, *self.out.glob(".*.part")):  # of a killed run
                 leftover.unlink()
@@ -248,8 +248,11 @@ class FamilyExperiment:
 
     def write_results(self) -> pd.DataFrame:
         """results.csv from every finished phase in the folder."""
-        precision = {"precision": precision_of(self.fabric)}
-        table = pd.DataFrame([phase | phase.pop("scores") | precision for phase in self._phases()])
+        rows = []
+        for phase in self._phases():
+            scores = phase.pop("scores")
+            rows.append(phase | scores | {"precision": precision_of(self.fabric)})
+        table = pd.DataFrame(rows)
         if len(table):
             table["title"] = [FAMILY[name].title for name in table["method"]]
             place = {name: number for number, name in enumerate(FAMILY)}
