@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +235,8 @@ def test_versions_are_storable():
     assert found["numpy"] == np.__version__
 
 
-def test_progress_tells_phase_losses_and_time_left(capsys):
+def test_progress_tells_phase_losses_and_time_left(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # in a notebook the bar vanishes
     progress = Progress()
     progress.expect(2)
     progress.phase("DANN, seed 0")
