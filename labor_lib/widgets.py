@@ -1,4 +1,4 @@
-"""Interactive views of a run: ipywidgets over the figures of `viz`, each a last line of a cell.
+"""Interactive views of a run: ipywidgets over the pictures of `views`, each a last line of a cell.
 
     SelectionExplorer(run)       what a stage saw of an image and asked there, layer by layer
     PrototypeViewer(run)         PPL's choice of one point a class, step by step

@@ -1,6 +1,6 @@
 """Figures of the wider family: scores over seeds and labels, embeddings, domains left out.
 
-All return a `Figure`, in the look of `viz`.
+All return a `Figure`, in the look of `labor_lib.viz`.
 """
 
 import textwrap
