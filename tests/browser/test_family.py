@@ -39,7 +39,7 @@ def test_method_chooser(page, lab):
         (source, "no, only a network trained on them", "AdaBN"),
         (images, "only a few, with labels", "fine-tuning"),
         (source, "yes", "CCSA"),
-        ("How many labels are there", "more", "joint training"),
+        ("How many labels are there", "more", "joint training beside CCSA"),
         (images, "none", "source only (ERM)"),
         ("How many source domains", "several", "SagNet"),
         (images, "many", "DANN"),
