@@ -173,15 +173,7 @@ class Experiment:
             "precision": precision_of(self.fabric),
         }
         if path.exists():
-            then = read_json(path)
-            if not isinstance(then, dict):
-                raise InputError(f"{path}: damaged; remove {self.out} and run again")
-            changed = differences({key: then.get(key) for key in now}, now)
-            if changed:
-                raise InputError(
-                    f"{self.out} holds results made with other settings: {changed}; "
-                    "restore them, or pass another --out"
-                )
+            then = same_settings(self.out, now)
             older = differences(then.get("versions", {}), versions())
             if older:
                 warnings.warn(f"{self.out} was begun with other versions: {older}", stacklevel=2)
@@ -505,6 +497,20 @@ def read_phase(folder: Path, *names: str) -> dict:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def same_settings(out: Path, now: dict) -> dict:
+    """config.json of a run folder; raises InputError where it differs from `now`."""
+    then = read_json(out / "config.json")
+    if not isinstance(then, dict):
+        raise InputError(f"{out / 'config.json'}: damaged; remove {out} and run again")
+    changed = differences({key: then.get(key) for key in now}, now)
+    if changed:
+        raise InputError(
+            f"{out} holds results made with other settings: {changed}; "
+            "restore them, or pass another --out"
+        )
+    return then
 
 
 def differences(then: dict, now: dict, prefix: str = "") -> str:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from labor_lib.errors import InputError
-from labor_lib.experiment import differences, finished, lock, read_phase, write_trace
+from labor_lib.experiment import finished, lock, read_phase, same_settings, write_trace
 from labor_lib.family.config import FamilyConfig, Where
 from labor_lib.family.data import MEAN, Data, Problem
 from labor_lib.family.registry import FAMILY, FamilyMethod, build
@@ -39,7 +39,6 @@ from labor_lib.runtime import (
     derive_seed,
     load_weights,
     precision_of,
-    read_json,
     save_weights,
     versions,
     write_json,
@@ -213,15 +212,7 @@ class FamilyExperiment:
                 f"{path}: missing, but {self.out} holds results; restore it, or pass another --out"
             )
         if path.exists() and self._seed_folders():
-            then = read_json(path)
-            if not isinstance(then, dict):
-                raise InputError(f"{path}: damaged; remove {self.out} and run again")
-            changed = differences({key: then.get(key) for key in now}, now)
-            if changed:
-                raise InputError(
-                    f"{self.out} holds results made with other settings: {changed}; "
-                    "restore them, or pass another --out"
-                )
+            same_settings(self.out, now)
             return
         write_json(path, now | {"versions": versions()})
 
