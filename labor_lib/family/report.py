@@ -59,6 +59,8 @@ def _made_with(run: FamilyRun) -> str:
     words = [f"python -m labor_lib family --shift {run.config.shift} --methods {methods}"]
     if run.where.root is not None:
         words.append("--root FOLDER")
+    if run.where.target:
+        words.append(f"--source {run.where.source} --target {run.where.target}")
     if run.config.training.network == "small" and run.config.shift == "folder":
         words.append("--network small")
     labelled = sorted(set(run.table["few"]) - {0})

@@ -155,6 +155,8 @@ def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) 
     try:
         body = resnet18(weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
+        if weights is None:
+            raise
         raise InputError(
             f"ImageNet weights cannot be fetched ({error}): put {weights.url} into "
             f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or pass --no-imagenet or --network small"
