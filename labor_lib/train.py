@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
+from labor_lib.methods.erm import adapt_batchnorm, sample_in_batches
 from labor_lib.nets import deeplab
 from labor_lib.nets.discriminator import OutputDiscriminator
 from labor_lib.runtime import derive_seed, load_weights, save_weights, seed_everything, writing
@@ -326,6 +327,8 @@ def _restore(state: dict, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[
 
 # --------------------------------------------------------------------------------- inference
 
+STATISTICS_IMAGES = 200  # that BatchNorm statistics are estimated from, at the most
+
 
 @torch.no_grad()
 def predict(fabric, net: nn.Module, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -347,23 +350,13 @@ def image_batches(
         yield first, images.to(device, memory_format=torch.channels_last)
 
 
-@torch.no_grad()
 def estimate_statistics(fabric, net: nn.Module, folder: SegmentationFolder, config: Config) -> None:
-    """Replace the BatchNorm statistics by those of `folder`'s images (AdaBN, Li et al. 2017).
+    """Replace the BatchNorm statistics by those of a sample of `folder`'s images (AdaBN)."""
+    transform = joint_transform(False, config.data.mean, config.data.std)
 
-    The plain mean over batches of `inference_batch` images, of 200 images at the most.
-    """
-    layers = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative mean
-    net.train().to(fabric.device)
-    for first, images in image_batches(folder, config, fabric.device):
-        if first >= 200:
-            break
-        with fabric.autocast():
-            net(images)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    net.eval()
+    def images(numbers: Tensor) -> Tensor:
+        stacked = torch.stack([transform(folder.image(i), None)[0] for i in numbers.tolist()])
+        return stacked.to(fabric.device, memory_format=torch.channels_last)
+
+    sample = sample_in_batches(len(folder), config.data.inference_batch, STATISTICS_IMAGES)
+    adapt_batchnorm(fabric, net.to(fabric.device), map(images, sample))

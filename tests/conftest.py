@@ -88,15 +88,16 @@ def make_folder(tmp_path):
 
 
 class Pictures:
-    """A folder in memory: N x 3 x H x W uint8 images without labels."""
+    """A folder in memory: N x 3 x H x W uint8 images without labels; `read`: in which order."""
 
     def __init__(self, images: torch.Tensor):
-        self.images = images
+        self.images, self.read = images, []
 
     def __len__(self) -> int:
         return len(self.images)
 
     def image(self, index: int) -> torch.Tensor:
+        self.read.append(index)
         return self.images[index]
 
 

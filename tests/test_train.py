@@ -155,13 +155,14 @@ def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
 
 @pytest.mark.parametrize("count", [5, 20, 30])
 def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, count):
-    """One layer on the images themselves; batches of ten."""
+    """One layer on the images themselves; batches of ten, in the order in which they were read."""
     folder = pictures(count)
     config = replace(tiny, data=replace(tiny.data, inference_batch=10))
     norm = nn.BatchNorm2d(3, momentum=0.37)
     norm(torch.randn(4, 3, 5, 5) + 9)  # statistics of something else
     estimate_statistics(fabric, nn.Sequential(norm), folder, config)
-    images = (folder.images.double().numpy() / 255 - 0.45) / 0.25
+    assert sorted(folder.read) == list(range(count))
+    images = (folder.images[folder.read].double().numpy() / 255 - 0.45) / 0.25
     parts = [images[i : i + 10].transpose(1, 0, 2, 3).reshape(3, -1) for i in range(0, count, 10)]
     mean = np.mean([part.mean(axis=1) for part in parts], axis=0)
     variance = np.mean([part.var(axis=1, ddof=1) for part in parts], axis=0)
@@ -171,13 +172,19 @@ def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, coun
     assert not norm.training
 
 
-def test_statistics_of_at_most_200_images(fabric, tiny, pictures):
-    folder = pictures(240, size=(4, 4))
-    folder.images[200:] = 255
+def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
+    """The first images of a folder may be one city, or dusk: 200 of all of them, mixed."""
+    folder = pictures(1000, size=(2, 2))
+    folder.images[500:] = 255
     config = replace(tiny, data=replace(tiny.data, inference_batch=20))
     norm = nn.BatchNorm2d(3)
     estimate_statistics(fabric, nn.Sequential(norm), folder, config)
-    images = (folder.images[:200].double() / 255 - 0.45) / 0.25
+    assert len(set(folder.read)) == len(folder.read) == 200
+    late = np.array(folder.read).reshape(10, 20) >= 500
+    assert 0.4 < late.mean() < 0.6
+    assert late.any(axis=1).all()
+    assert not late.all(axis=1).any()
+    images = (folder.images[folder.read].double() / 255 - 0.45) / 0.25
     expected = images.mean(dim=(0, 2, 3)).float()
     torch.testing.assert_close(norm.running_mean, expected, rtol=0, atol=1e-5)
 

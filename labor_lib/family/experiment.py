@@ -25,7 +25,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import nn
 
 from labor_lib.errors import InputError
@@ -34,7 +33,7 @@ from labor_lib.family.config import FamilyConfig, Where
 from labor_lib.family.data import MEAN, Data, Problem
 from labor_lib.family.registry import FAMILY, FamilyMethod, build
 from labor_lib.family.train import Prepare, correct, percent, train, validate
-from labor_lib.methods.erm import adapt_batchnorm
+from labor_lib.methods.erm import adapt_batchnorm, sample_in_batches
 from labor_lib.runtime import (
     derive_seed,
     load_weights,
@@ -162,8 +161,7 @@ class FamilyExperiment:
         """Give the network the target's BatchNorm statistics; returns the number of its layers."""
         training, target = self.config.training, problem.target_train
         prepare = Prepare(training, self.fabric.device)
-        batches = math.ceil(len(target) / training.inference_batch)
-        numbers = torch.arange(len(target)).tensor_split(batches)  # alike, for a mean over batches
+        numbers = sample_in_batches(len(target), training.inference_batch)
         net.to(self.fabric.device)
         return adapt_batchnorm(self.fabric, net, (prepare(target.batch(i)) for i in numbers))
 

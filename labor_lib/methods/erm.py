@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labor_lib.runtime import derive_seed
+
 
 @dataclass
 class Batch:
@@ -76,6 +78,18 @@ def joint_step(fabric, nets, opts, batch: Batch, cfg=None) -> dict[str, float]:
     fabric.backward((source + target) / 2)
     opts["net"].step()
     return {"source": source.item(), "target": target.item()}
+
+
+def sample_in_batches(count: int, batch_size: int, most: int | None = None) -> list[Tensor]:
+    """A random sample of `most` of `count` image numbers (all by default), in equal batches.
+
+    Images that lie side by side in a folder are alike (one city, one sequence, one class), and the
+    mean of their batches' variances would lack what differs between the batches. The sample is the
+    same for every seed and method; within a batch the numbers rise.
+    """
+    generator = torch.Generator().manual_seed(derive_seed("statistics", count))
+    sample = torch.randperm(count, generator=generator)[:most]
+    return [part.sort().values for part in sample.tensor_split(-(-len(sample) // batch_size))]
 
 
 @torch.no_grad()
