@@ -24,13 +24,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labor_lib.data.classification import Domain
-from labor_lib.family.config import SETTINGS
-from labor_lib.family.data import Problem
-from labor_lib.family.registry import FAMILY, build
-from labor_lib.family.train import Prepare, batches
+from labor_lib.family_config import SETTINGS
+from labor_lib.family_train import Prepare, batches
+from labor_lib.lab.family_data import Problem
 from labor_lib.methods.ccsa import ccsa_loss, ccsa_step, distances, make_pairs
 from labor_lib.methods.dann import dann_step, domain_loss, reversal_scale, reverse_gradient
 from labor_lib.methods.erm import erm_step
+from labor_lib.methods.family_registry import FAMILY, build
 from labor_lib.methods.sagnet import (
     adversarial_loss,
     early_affines,

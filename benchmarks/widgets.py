@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from ipywidgets import Button
 
-from labor_lib.family.alignment import small_shift
-from labor_lib.family.runs import open_family
-from labor_lib.family.widgets import AlignmentPlayground, MethodChooser
-from labor_lib.runs import open_run
-from labor_lib.widgets import (
+from labor_lib.lab.alignment import small_shift
+from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.runs import open_run
+from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
+from labor_lib.lab.ui.widgets import (
     CompareDashboard,
     Disagreement,
     DisagreementSlider,

@@ -103,9 +103,9 @@ def configure(options: argparse.Namespace):
 
 
 def run(options: argparse.Namespace) -> None:
-    from labor_lib.experiment import Experiment, Roots
+    from labor_lib.lab.experiment import Experiment, Roots
+    from labor_lib.lab.report import print_table, write_report
     from labor_lib.methods.registry import resolve
-    from labor_lib.report import print_table, write_report
     from labor_lib.runtime import Progress, make_fabric
 
     config = configure(options)
@@ -125,9 +125,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def family(options: argparse.Namespace) -> None:
-    from labor_lib.family.config import Where, configure
-    from labor_lib.family.experiment import FamilyExperiment, print_summary
-    from labor_lib.family.registry import resolve
+    from labor_lib.family_config import Where, configure
+    from labor_lib.lab.family_experiment import FamilyExperiment, print_summary
+    from labor_lib.methods.family_registry import resolve
     from labor_lib.runtime import Progress, make_fabric
 
     few = number_list(options.few, "--few") if options.few else []
@@ -145,8 +145,8 @@ def family(options: argparse.Namespace) -> None:
 
 
 def write_to_readme(options: argparse.Namespace) -> None:
-    from labor_lib.family.report import write_family_table
-    from labor_lib.report import write_pictures, write_readme_table
+    from labor_lib.lab.family_report import write_family_table
+    from labor_lib.lab.report import write_pictures, write_readme_table
     from labor_lib.runtime import read_json
 
     path = options.out / "config.json"
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(*fetch(options.name, options.root), sep="\n")
         elif options.command == "report":
-            from labor_lib.report import write_report
+            from labor_lib.lab.report import write_report
 
             print(write_report(options.out))
         elif options.command == "readme":

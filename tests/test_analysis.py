@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from labor_lib.analysis import (
+from labor_lib.lab.analysis import (
     asked_pixels,
     border_distance,
     class_features,

@@ -12,8 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from labor_lib.data import classification, digits
-from labor_lib.data import styles as drawing
+from labor_lib.data import classification
 from labor_lib.data.classification import (
     SHIFTS,
     Domain,
@@ -28,6 +27,8 @@ from labor_lib.data.classification import (
     split,
     styles,
 )
+from labor_lib.drawn import digits
+from labor_lib.drawn import styles as drawing
 from labor_lib.errors import InputError
 
 PARTS = ("source", "source_val", "target_train", "target_test")

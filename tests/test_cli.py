@@ -21,9 +21,9 @@ from test_segmentation import write as write_dataset
 
 from labor_lib import config as presets
 from labor_lib.__main__ import main, number_list
-from labor_lib.data.streets import write_streets
+from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
-from labor_lib.experiment import Experiment, Roots
+from labor_lib.lab.experiment import Experiment, Roots
 from labor_lib.methods.registry import METHODS, resolve
 from labor_lib.runtime import Progress, make_fabric
 

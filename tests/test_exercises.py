@@ -2,7 +2,7 @@
 
 import pytest
 
-from labor_lib.exercises import check, require
+from labor_lib.lab.exercises import check, require
 
 
 def open_one():

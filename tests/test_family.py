@@ -14,14 +14,14 @@ from labor_lib.__main__ import main
 from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
 from labor_lib.errors import InputError
-from labor_lib.family import registry
-from labor_lib.family.config import CCSA_DIGITS, SETTINGS, STYLES, TEXTURED, Where
-from labor_lib.family.data import Problem
-from labor_lib.family.experiment import FamilyExperiment, summarise
-from labor_lib.family.registry import FAMILY, Nets, Optimizers, build, resolve
-from labor_lib.family.train import Prepare, batches, correct, rate_factor, train, validate
+from labor_lib.family_config import CCSA_DIGITS, SETTINGS, STYLES, TEXTURED, Where
+from labor_lib.family_train import Prepare, batches, correct, rate_factor, train, validate
+from labor_lib.lab.family_data import Problem
+from labor_lib.lab.family_experiment import FamilyExperiment, summarise
+from labor_lib.methods import family_registry as registry
 from labor_lib.methods.ccsa import make_pairs
 from labor_lib.methods.erm import adapt_batchnorm
+from labor_lib.methods.family_registry import FAMILY, Nets, Optimizers, build, resolve
 from labor_lib.nets.digits import Classifier
 from labor_lib.runtime import Progress, load_weights
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from labor_lib.data.classification import Domain
 from labor_lib.errors import InputError
-from labor_lib.family import alignment
-from labor_lib.family.alignment import Points, SmallShift, align, learn_source, loss_and_gradient
+from labor_lib.lab import alignment
+from labor_lib.lab.alignment import Points, SmallShift, align, learn_source, loss_and_gradient
 from labor_lib.methods.ccsa import ccsa_loss, contrastive_loss, distances, make_pairs
 
 

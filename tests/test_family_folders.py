@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
+from labor_lib import family_config
 from labor_lib.__main__ import main
 from labor_lib.data.classification import Domain
 from labor_lib.errors import InputError
-from labor_lib.family import config as family_config
-from labor_lib.family.config import ADAPTATION, Where, configure
-from labor_lib.family.data import Data, Problem
-from labor_lib.family.experiment import FamilyExperiment
-from labor_lib.family.registry import resolve
-from labor_lib.family.report import write_family_table
-from labor_lib.family.runs import FamilyRun
+from labor_lib.family_config import ADAPTATION, Where, configure
+from labor_lib.lab.family_data import Data, Problem
+from labor_lib.lab.family_experiment import FamilyExperiment
+from labor_lib.lab.family_report import write_family_table
+from labor_lib.lab.family_runs import FamilyRun
 from labor_lib.methods.erm import adapt_batchnorm
+from labor_lib.methods.family_registry import resolve
 from labor_lib.nets.digits import resnet18_net
 from labor_lib.runtime import Progress, load_weights
 

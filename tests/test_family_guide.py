@@ -13,14 +13,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labor_lib import runs
 from labor_lib.config import SMOKE
 from labor_lib.data import classification
 from labor_lib.errors import InputError
-from labor_lib.family import guide
-from labor_lib.family import runs as family_runs
-from labor_lib.family.config import SETTINGS, Where, configure, settings
-from labor_lib.family.registry import FAMILY, resolve
+from labor_lib.family_config import SETTINGS, Where, configure, settings
+from labor_lib.lab import family_runs, runs
+from labor_lib.lab.ui import guide
+from labor_lib.methods.family_registry import FAMILY, resolve
 from labor_lib.methods.registry import METHODS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -310,7 +309,7 @@ def test_the_notebooks_opened_cells_are_the_guides():
 def test_opening_a_cell_does_no_harm_where_there_is_no_page():
     """nbclient, and Voila upon it, have no page to write a cell to."""
     lines = (
-        "from labor_lib.family.widgets import MethodChooser",
+        "from labor_lib.lab.ui.family import MethodChooser",
         "chooser = MethodChooser()",
         "chooser.data.value = 'fonts'",
         "chooser.open_cell()",

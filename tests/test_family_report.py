@@ -4,7 +4,7 @@ import pytest
 from test_family_viz import TABLE, results
 
 from labor_lib.__main__ import main
-from labor_lib.family.report import markdown_table
+from labor_lib.lab.family_report import markdown_table
 
 
 def test_a_column_for_every_number_of_labels():
@@ -43,7 +43,7 @@ def run(tmp_path, monkeypatch):
     """A finished run of two methods and few steps."""
     from dataclasses import replace
 
-    from labor_lib.family.config import SETTINGS
+    from labor_lib.family_config import SETTINGS
 
     config = SETTINGS["fonts"]
     tiny = replace(config.training, steps=2, finetune_steps=1, batch_size=4)

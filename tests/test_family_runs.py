@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from labor_lib.errors import InputError
-from labor_lib.family import runs as family_runs
-from labor_lib.family.config import SETTINGS, Where, settings
-from labor_lib.family.experiment import FamilyExperiment
-from labor_lib.family.registry import FAMILY
-from labor_lib.family.runs import FamilyRun, finished_family, open_family
+from labor_lib.family_config import SETTINGS, Where, settings
+from labor_lib.lab import family_runs
+from labor_lib.lab.family_experiment import FamilyExperiment
+from labor_lib.lab.family_runs import FamilyRun, finished_family, open_family
+from labor_lib.methods.family_registry import FAMILY
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from labor_lib import viz
-from labor_lib.family.registry import FAMILY
-from labor_lib.family.viz import (
+from labor_lib.lab import viz
+from labor_lib.lab.family_viz import (
     STYLES,
     Embedded,
     domain_dots,
@@ -15,6 +14,7 @@ from labor_lib.family.viz import (
     few_curve,
     score_dots,
 )
+from labor_lib.methods.family_registry import FAMILY
 
 
 def results(rows) -> pd.DataFrame:

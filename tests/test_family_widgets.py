@@ -10,9 +10,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from labor_lib.family import guide, viz
-from labor_lib.family.alignment import Points, SmallShift
-from labor_lib.family.widgets import AlignmentPlayground, MethodChooser
+from labor_lib.lab import family_viz as viz
+from labor_lib.lab.alignment import Points, SmallShift
+from labor_lib.lab.ui import guide
+from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
 
 # -------------------------------------------------------------------------- pairs pulled, pushed
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from labor_lib import machine
 from labor_lib.errors import InputError
+from labor_lib.lab import machine
 
 PROJECT = Path(__file__).parents[1]
 

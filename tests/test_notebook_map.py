@@ -5,7 +5,7 @@ import json
 import pytest
 
 from labor_lib.errors import InputError
-from labor_lib.notebooks import COLUMNS, notebook_map
+from labor_lib.lab.notebooks import COLUMNS, notebook_map
 
 CARD = """# 03 · Three
 A question?

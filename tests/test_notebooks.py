@@ -7,10 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labor_lib import widgets
-from labor_lib.family import guide
-from labor_lib.family import widgets as family_widgets
-from labor_lib.notebooks import measurements, notebook_map, opening_card
+from labor_lib.lab.notebooks import measurements, notebook_map, opening_card
+from labor_lib.lab.ui import family as family_widgets
+from labor_lib.lab.ui import guide, widgets
 from tools.notebooks import LARGEST, STATIC, clean, faults
 
 PROJECT = Path(__file__).parents[1]

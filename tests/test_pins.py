@@ -20,12 +20,12 @@ from PIL import Image
 
 from labor_lib.config import preset
 from labor_lib.data.classification import SHIFTS
-from labor_lib.data.streets import write_streets
-from labor_lib.data.styles import STYLES, draw_styles
-from labor_lib.experiment import Experiment, Roots
-from labor_lib.family.config import Where, configure
-from labor_lib.family.experiment import FamilyExperiment
-from labor_lib.family.registry import resolve as resolve_family
+from labor_lib.drawn.streets import write_streets
+from labor_lib.drawn.styles import STYLES, draw_styles
+from labor_lib.family_config import Where, configure
+from labor_lib.lab.experiment import Experiment, Roots
+from labor_lib.lab.family_experiment import FamilyExperiment
+from labor_lib.methods.family_registry import resolve as resolve_family
 from labor_lib.methods.registry import resolve
 from labor_lib.runtime import Progress, best_precision, make_fabric
 

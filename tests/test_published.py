@@ -3,9 +3,9 @@
 import pytest
 
 from labor_lib.errors import InputError
-from labor_lib.family.registry import FAMILY
+from labor_lib.lab.published import COLUMNS, FILE, published
+from labor_lib.methods.family_registry import FAMILY
 from labor_lib.methods.registry import METHODS
-from labor_lib.published import COLUMNS, FILE, published
 
 # paper begins with, setting, classes, method, budget -> mIoU; typed anew from the sources
 SPOTS = {

@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib import report, runs, viz
 from labor_lib.config import PRESETS, SMOKE, SYNTHIA
 from labor_lib.errors import InputError
-from labor_lib.labels import STREETS14, colourise
-from labor_lib.report import (
+from labor_lib.lab import report, runs, viz
+from labor_lib.lab.report import (
     print_table,
     summarise,
     write_readme_table,
     write_report,
 )
-from labor_lib.runs import config_from_dict
+from labor_lib.lab.runs import config_from_dict
+from labor_lib.labels import STREETS14, colourise
 from labor_lib.runtime import save_weights, seed_everything, write_json
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import build_nets

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from labor_lib import runs
 from labor_lib.config import SMOKE
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
-from labor_lib.experiment import Experiment, Roots
+from labor_lib.lab import runs
+from labor_lib.lab.experiment import Experiment, Roots
+from labor_lib.lab.runs import Run, View, open_run
 from labor_lib.methods.registry import resolve
 from labor_lib.nets.deeplab import upsample
-from labor_lib.runs import Run, View, open_run
 from labor_lib.runtime import Progress, load_weights, make_fabric
 from labor_lib.train import estimate_statistics
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labor_lib.data import streets
-from labor_lib.data.streets import SPLITS, STREET_IDS, draw_scene, write_streets
+from labor_lib.drawn import streets
+from labor_lib.drawn.streets import SPLITS, STREET_IDS, draw_scene, write_streets
 from labor_lib.errors import InputError
 
 SMALL = (32, 64)
@@ -158,7 +158,7 @@ def test_workers_change_nothing(written, tmp_path):
 
 
 def test_workers_start_without_torch():
-    code = "import sys, labor_lib.data.streets; print('torch' in sys.modules)"
+    code = "import sys, labor_lib.drawn.streets; print('torch' in sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

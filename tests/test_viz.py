@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labor_lib import viz
+from labor_lib.lab import viz
 from labor_lib.labels import IGNORE, STREETS14, colourise
 from labor_lib.methods.registry import METHODS
 

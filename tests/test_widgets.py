@@ -22,14 +22,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labor_lib import markup, problems, views, viz, widgets
 from labor_lib.errors import InputError
-from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
-from labor_lib.methods.registry import METHODS
-from labor_lib.runs import View
-from labor_lib.selection.record import Selection
-from labor_lib.selection.rules import ppl
-from labor_lib.widgets import (
+from labor_lib.lab import viz
+from labor_lib.lab.runs import View
+from labor_lib.lab.ui import markup, problems, views, widgets
+from labor_lib.lab.ui.widgets import (
     CompareDashboard,
     Disagreement,
     DisagreementSlider,
@@ -38,6 +35,10 @@ from labor_lib.widgets import (
     SelectionExplorer,
     SettingChooser,
 )
+from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
+from labor_lib.methods.registry import METHODS
+from labor_lib.selection.record import Selection
+from labor_lib.selection.rules import ppl
 
 H, W = 8, 16
 SCALE = viz.PICTURE_WIDTH // W

@@ -24,8 +24,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from labor_lib.errors import InputError
-from labor_lib.notebooks import COLUMNS, measurements, notebook_map, opening_card
-from labor_lib.runs import PROJECT
+from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
+from labor_lib.lab.runs import PROJECT
 from labor_lib.runtime import best_device, writing
 
 FOLDER = PROJECT / "notebooks"

@@ -27,9 +27,9 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from labor_lib.data import digits
-from labor_lib.data.styles import CLASSES as SHAPES
-from labor_lib.data.styles import STYLES, draw_styles
+from labor_lib.drawn import digits
+from labor_lib.drawn.styles import CLASSES as SHAPES
+from labor_lib.drawn.styles import STYLES, draw_styles
 from labor_lib.errors import InputError
 from labor_lib.runtime import derive_seed
 
@@ -467,8 +467,8 @@ def mnist_m(plain: Domain, photographs: str | Path, seed: int) -> Domain:
 
     photographs  a folder of images, however deep; in the paper BSDS500's
 
-    Source: see `labor_lib.data.digits.blended`. The authors' own file, made by the same recipe, has
-    other patches.
+    Source: see `labor_lib.drawn.digits.blended`. The authors' own file, made by the same recipe,
+    has other patches.
 
     Raises InputError for a folder without images, one that does not decode and one that is smaller
     than a digit.

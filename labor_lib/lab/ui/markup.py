@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from labor_lib import problems, views, viz
-from labor_lib.family import guide
-from labor_lib.views import Prototype
+from labor_lib.lab import viz
+from labor_lib.lab.ui import guide, problems, views
+from labor_lib.lab.ui.views import Prototype
 
 
 def value_table(lines: Iterable[tuple[str, str]]) -> str:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from labor_lib.errors import InputError
-from labor_lib.family.config import FamilyConfig, TrainingConfig
-from labor_lib.family.data import Problem
-from labor_lib.family.registry import FamilyMethod, Nets, Optimizers
+from labor_lib.family_config import FamilyConfig, TrainingConfig
+from labor_lib.lab.family_data import Problem
 from labor_lib.methods.ccsa import Pairs, make_pairs
 from labor_lib.methods.erm import Batch
+from labor_lib.methods.family_registry import FamilyMethod, Nets, Optimizers
 from labor_lib.runtime import derive_seed, save_weights, seed_everything
 from labor_lib.train import Schedule, resume_state, save_state
 

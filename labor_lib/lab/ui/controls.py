@@ -16,8 +16,8 @@ import traitlets
 from ipywidgets import HTML, Button, Checkbox, HBox, Layout, ToggleButtons, VBox
 from matplotlib.figure import Figure
 
-from labor_lib import viz
 from labor_lib.errors import InputError
+from labor_lib.lab import viz
 
 _STYLE = """
 .labor-picture { margin: 0; max-width: 100%; }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from labor_lib.errors import InputError
-from labor_lib.family.registry import FAMILY
+from labor_lib.methods.family_registry import FAMILY
 from labor_lib.methods.registry import METHODS
 
 FILE = Path(__file__).with_name("published.csv")

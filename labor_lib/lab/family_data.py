@@ -8,7 +8,7 @@ from torch import Tensor
 
 from labor_lib.data import classification
 from labor_lib.errors import InputError
-from labor_lib.family.config import FamilyConfig, Where
+from labor_lib.family_config import FamilyConfig, Where
 
 MEAN = "mean"  # over the domains left out, in tables
 TEST_LIST = "(test list)"  # beside the names of domains

@@ -16,15 +16,15 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from labor_lib import viz
 from labor_lib.config import PRESETS, Config
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
-from labor_lib.experiment import Domains
+from labor_lib.lab import viz
+from labor_lib.lab.experiment import Domains
+from labor_lib.lab.runs import last_folder, open_domains, photo, read_record, read_table
 from labor_lib.labels import CLASS_SETS, ClassSet, colourise
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runs import last_folder, open_domains, photo, read_record, read_table
 from labor_lib.runtime import load_weights, make_fabric, write_text, writing
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import predict

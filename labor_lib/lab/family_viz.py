@@ -1,6 +1,6 @@
 """Figures of the wider family: scores over seeds and labels, embeddings, domains left out.
 
-All return a `Figure`, in the look of `labor_lib.viz`.
+All return a `Figure`, in the look of `labor_lib.lab.viz`.
 """
 
 import textwrap
@@ -18,11 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from labor_lib.family import guide
-from labor_lib.family.alignment import Alignment, SmallShift, classify
-from labor_lib.family.experiment import summarise
-from labor_lib.family.registry import FAMILY
-from labor_lib.viz import WIDTH, Style, figure_of, figure_picture, styled
+from labor_lib.lab.alignment import Alignment, SmallShift, classify
+from labor_lib.lab.family_experiment import summarise
+from labor_lib.lab.ui import guide
+from labor_lib.lab.viz import WIDTH, Style, figure_of, figure_picture, styled
+from labor_lib.methods.family_registry import FAMILY
 
 STYLES = {
     "source_only": Style("#9a9a9a", "x", (0, (1, 2))),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from labor_lib.config import Config, filled, preset
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
-from labor_lib.experiment import Domains, Experiment, Roots, drawn_folder
+from labor_lib.lab.experiment import Domains, Experiment, Roots, drawn_folder
 from labor_lib.labels import CLASS_SETS, IGNORE, ClassSet
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import METHODS, resolve
@@ -27,7 +27,7 @@ from labor_lib.runtime import Progress, load_weights, make_fabric, read_json, sa
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import estimate_statistics, predict
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 NEEDED = {
     *("method", "seed", "stage", "budget", "miou", "pixels_per_image", "clicks_per_image"),
     *("train_seconds", "select_seconds"),

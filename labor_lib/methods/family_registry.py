@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from labor_lib.errors import InputError
-from labor_lib.family.config import FamilyConfig, TrainingConfig
-from labor_lib.family.data import Problem
+from labor_lib.family_config import FamilyConfig, TrainingConfig
+from labor_lib.lab.family_data import Problem
 from labor_lib.methods.ccsa import ccsa_step
 from labor_lib.methods.dann import Discriminator, dann_step
 from labor_lib.methods.erm import erm_step, joint_step, target_step

@@ -11,8 +11,11 @@ import html
 from ipywidgets import Button, FloatSlider, Layout, Output, Play, SelectionSlider
 from matplotlib.figure import Figure
 
-from labor_lib import markup
-from labor_lib.controls import (
+from labor_lib.errors import InputError
+from labor_lib.lab import family_viz as viz
+from labor_lib.lab.alignment import EVERY, STEPS, SmallShift, align, learn_source
+from labor_lib.lab.ui import guide, markup
+from labor_lib.lab.ui.controls import (
     HTML,
     Panel,
     Picture,
@@ -24,9 +27,6 @@ from labor_lib.controls import (
     row,
     wide,
 )
-from labor_lib.errors import InputError
-from labor_lib.family import guide, viz
-from labor_lib.family.alignment import EVERY, STEPS, SmallShift, align, learn_source
 
 # ------------------------------------------------------------------------------- which method
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labor_lib.errors import InputError
-from labor_lib.family.config import settings
+from labor_lib.family_config import settings
 
 
 @dataclass(frozen=True)
@@ -419,10 +419,10 @@ TEMPLATES = {
     "compare": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.family.experiment import print_summary
-from labor_lib.family.runs import open_family
-from labor_lib.family.viz import {figure}
-from labor_lib.viz import show
+from labor_lib.lab.family_experiment import print_summary
+from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.family_viz import {figure}
+from labor_lib.lab.viz import show
 
 methods = [{methods}]
 run = open_family("{data}", *methods)
@@ -436,10 +436,10 @@ show(figure, alt="Accuracy on '{data}': a line for each method, a dot for every 
     "few": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.family.experiment import print_summary
-from labor_lib.family.runs import open_family
-from labor_lib.family.viz import few_curve
-from labor_lib.viz import show
+from labor_lib.lab.family_experiment import print_summary
+from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.family_viz import few_curve
+from labor_lib.lab.viz import show
 
 methods = [{methods}]
 run = open_family("{data}", *methods)  # few=(1, 3) asks for other numbers of labels a class
@@ -454,8 +454,8 @@ show(figure, alt="Accuracy on '{data}' against labels a class, a line for each m
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
 from labor_lib.labels import colourise
-from labor_lib.runs import open_run, photo
-from labor_lib.viz import image_grid, short_title, show
+from labor_lib.lab.runs import open_run, photo
+from labor_lib.lab.viz import image_grid, short_title, show
 
 methods = [{methods}]
 run = open_run(*methods)
@@ -478,7 +478,7 @@ show(figure, alt="Three test images and what each method predicts on them.")
 import numpy as np
 import torch
 
-from labor_lib.family.runs import open_family
+from labor_lib.lab.family_runs import open_family
 
 run = open_family("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target
@@ -501,8 +501,8 @@ print(f"other classes forbidden:    {{100 * (bound == test.labels).float().mean(
     "distance": """\
 # {title}
 # How far apart are two domains, for features learnt on the source?
-from labor_lib.analysis import proxy_a_distance
-from labor_lib.family.runs import open_family
+from labor_lib.lab.analysis import proxy_a_distance
+from labor_lib.lab.family_runs import open_family
 
 run = open_family("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target

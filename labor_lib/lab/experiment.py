@@ -30,7 +30,7 @@ from labor_lib.annotation.cost import Cost
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
-from labor_lib.data.streets import write_streets
+from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
 from labor_lib.labels import CLASS_SETS
 from labor_lib.methods.adaptsegnet import adaptsegnet_step

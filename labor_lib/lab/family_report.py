@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from labor_lib.family.experiment import summarise
-from labor_lib.family.registry import FAMILY
-from labor_lib.family.runs import FamilyRun
-from labor_lib.report import put_between, seed_text
+from labor_lib.lab.family_experiment import summarise
+from labor_lib.lab.family_runs import FamilyRun
+from labor_lib.lab.report import put_between, seed_text
+from labor_lib.methods.family_registry import FAMILY
 
 ALL = -1  # stands for "all labels" among numbers of labels a class
 

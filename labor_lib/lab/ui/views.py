@@ -16,10 +16,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from labor_lib import problems
 from labor_lib.annotation.cost import count_cost
-from labor_lib.labels import IGNORE, ClassSet, colourise
-from labor_lib.viz import (
+from labor_lib.lab.ui import problems
+from labor_lib.lab.viz import (
     ASKED_COLOUR,
     DPI,
     ERROR_COLOUR,
@@ -36,6 +35,7 @@ from labor_lib.viz import (
     styled,
     wrapped,
 )
+from labor_lib.labels import IGNORE, ClassSet, colourise
 
 
 def _percent(part: float, whole: float) -> str:

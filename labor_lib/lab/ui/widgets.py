@@ -32,8 +32,10 @@ from ipywidgets import (
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labor_lib import markup, problems, views, viz
-from labor_lib.controls import (
+from labor_lib.errors import InputError
+from labor_lib.lab import viz
+from labor_lib.lab.ui import markup, problems, views
+from labor_lib.lab.ui.controls import (
     Panel,
     Picture,
     buttons,
@@ -44,13 +46,12 @@ from labor_lib.controls import (
     row,
     wide,
 )
-from labor_lib.errors import InputError
+from labor_lib.lab.ui.views import Disagreement, Layers, Prototype
+from labor_lib.lab.viz import Window
 from labor_lib.labels import colourise
 from labor_lib.methods.labor import inconsistency_mask
 from labor_lib.methods.registry import MAIN, METHODS
 from labor_lib.selection.rules import representative_points
-from labor_lib.views import Disagreement, Layers, Prototype
-from labor_lib.viz import Window
 
 ALL = "all"  # a dropdown shows nothing where its value is None
 _ZOOM_KEYS = "click or Enter zooms in, + and - zoom, arrows move, Escape shows everything"

@@ -28,12 +28,12 @@ import pandas as pd
 from torch import nn
 
 from labor_lib.errors import InputError
-from labor_lib.experiment import finished, lock, read_phase, same_settings, write_trace
-from labor_lib.family.config import FamilyConfig, Where
-from labor_lib.family.data import MEAN, Data, Problem
-from labor_lib.family.registry import FAMILY, FamilyMethod, build
-from labor_lib.family.train import Prepare, correct, percent, train, validate
+from labor_lib.family_config import FamilyConfig, Where
+from labor_lib.family_train import Prepare, correct, percent, train, validate
+from labor_lib.lab.experiment import finished, lock, read_phase, same_settings, write_trace
+from labor_lib.lab.family_data import MEAN, Data, Problem
 from labor_lib.methods.erm import adapt_batchnorm, sample_in_batches
+from labor_lib.methods.family_registry import FAMILY, FamilyMethod, build
 from labor_lib.runtime import (
     derive_seed,
     load_weights,

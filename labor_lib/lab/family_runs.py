@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from labor_lib.config import filled
 from labor_lib.errors import InputError
-from labor_lib.family.config import FamilyConfig, Where, settings, small
-from labor_lib.family.data import Data, Problem
-from labor_lib.family.experiment import FamilyExperiment, label_numbers, phase_folder
-from labor_lib.family.registry import FAMILY, FamilyMethod, build, resolve
-from labor_lib.family.train import Prepare
-from labor_lib.runs import PROJECT
+from labor_lib.family_config import FamilyConfig, Where, settings, small
+from labor_lib.family_train import Prepare
+from labor_lib.lab.family_data import Data, Problem
+from labor_lib.lab.family_experiment import FamilyExperiment, label_numbers, phase_folder
+from labor_lib.lab.runs import PROJECT
+from labor_lib.methods.family_registry import FAMILY, FamilyMethod, build, resolve
 from labor_lib.runtime import Progress, load_weights, make_fabric, read_json
 
 FINISHED = PROJECT / "runs" / "family"

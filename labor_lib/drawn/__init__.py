@@ -1,0 +1,1 @@
+"""Worlds that need no download: streets, digits and shapes, drawn by program."""

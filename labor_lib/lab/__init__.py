@@ -1,0 +1,1 @@
+"""What people use: runs, reports, figures, views and the notebooks' helpers."""
