@@ -1,20 +1,21 @@
-"""Intersection over union, accumulated over a whole split."""
+"""Scores: intersection over union of a split, accuracy of a domain; all in percent."""
 
 from dataclasses import dataclass
 
 import labor_lib.compat  # noqa: F401  (has to come before torchmetrics, which imports torchvision)
 
 # isort: split
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from labor_lib.config import Config
+from labor_lib.config import Config, TrainingConfig
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE, SYNTHIA13_NAMES
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import image_batches
+from labor_lib.train import image_batches, prepare
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config)
     metric = MulticlassJaccardIndex(len(names), average="none", ignore_index=IGNORE)
     metric.to(fabric.device)
     net.eval()
-    for first, images in image_batches(folder, config, fabric.device):
-        numbers = range(first, first + len(images))
-        truths = [folder.native_label(i).to(fabric.device) for i in numbers]
+    number = 0
+    for images in image_batches(folder, config, fabric.device):
         with torch.no_grad(), fabric.autocast():
             logits = net(images)[0]
-        for one, truth in zip(logits, truths, strict=True):
+        for one in logits:
+            truth = folder.native_label(number).to(fabric.device)
             full = upsample(one[None], truth.shape)
             metric.update(full.argmax(dim=1), truth[None].long())
+            number += 1
     if metric.confmat.sum() == 0:
         raise InputError(
             f"{folder.root}: no labelled pixel in the {folder.split} split, so nothing can be "
@@ -65,3 +67,21 @@ def summary(scores: Scores) -> dict[str, float]:
     if len(scores.iou) == 16:
         row |= {"miou_16": scores.mean(), "miou_13": scores.mean(SYNTHIA13_NAMES)}
     return row
+
+
+@torch.no_grad()
+def correct(fabric, net: nn.Module, domain, training: TrainingConfig) -> Tensor:
+    """N booleans: which images of a `Domain` get their class."""
+    net.eval()
+    parts = []
+    for numbers in torch.arange(len(domain)).split(training.inference_batch):
+        with fabric.autocast():
+            logits = net(prepare(domain.batch(numbers), training, fabric.device))
+        parts.append(logits.argmax(dim=1).cpu() == domain.labels[numbers])
+    return torch.cat(parts)
+
+
+def accuracy(fabric, net: nn.Module, domains: tuple, training: TrainingConfig) -> float:
+    """Mean of the domains' accuracies, in percent."""
+    shares = [correct(fabric, net, domain, training).double().mean() for domain in domains]
+    return float(np.mean([100 * share.item() for share in shares]))

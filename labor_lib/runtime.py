@@ -26,6 +26,16 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
+def home() -> Path:
+    """The folder of `runs/` and `data/`: LABOR_HOME, or the checkout that holds this package, or
+    the current folder."""
+    if os.environ.get("LABOR_HOME"):
+        return Path(os.environ["LABOR_HOME"])
+    checkout = Path(__file__).parents[1]
+    whole = (checkout / "pyproject.toml").exists() and (checkout / "notebooks").is_dir()
+    return checkout if whole else Path.cwd()
+
+
 def best_device() -> str:
     """cuda, then mps, then cpu: the first this machine has."""
     if torch.cuda.is_available():
@@ -172,6 +182,12 @@ class Progress:
 
     def __init__(self):
         self._bar: tqdm | None = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
 
     def expect(self, steps: int) -> None:
         """How many steps are to come in all; with none there is no line."""

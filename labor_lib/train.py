@@ -1,130 +1,198 @@
-"""The explicit training loop, and what it moves: batches, networks, optimisers."""
+"""The training loop and what it consumes: networks, optimisers and batches; inference.
+
+    nets, opts = build_nets(config, classes), build_optimizers(nets, config, learning_rate)
+    batches = segmentation_batches(fabric, config, source, target, labels, steps=..., seed=...)
+    history = train(fabric, nets, opts, labor_step, batches, config, steps=..., seed=...)
+
+Networks and optimisers are dictionaries by name. Everything a step needs comes from its number and
+the seed, so that a run that was killed continues with the same numbers.
+"""
 
 import io
-import pickle
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import labor_lib.compat  # noqa: F401  (has to come before torchvision)
+
+# isort: split
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
 
-from labor_lib.config import Config
+from labor_lib.config import Config, TrainingConfig
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
-from labor_lib.methods.erm import adapt_batchnorm, sample_in_batches
 from labor_lib.nets import deeplab
 from labor_lib.nets.discriminator import OutputDiscriminator
-from labor_lib.runtime import derive_seed, load_weights, save_weights, seed_everything, writing
+from labor_lib.runtime import derive_seed, seed_everything, writing
+
+Nets = dict[str, nn.Module]
+Optimizers = dict[str, torch.optim.Optimizer]
+Labels = Callable[[int], np.ndarray | Tensor]  # image number -> H x W uint8, 255 = none
+Step = Callable[..., dict[str, float]]  # (fabric, nets, opts, batch, settings) -> losses by name
 
 
 @dataclass
 class Batch:
-    """One step's images and labels, on the device.
+    """What one step is given, on the device; a method uses only what it may know.
 
-    images: B x 3 x H x W, float32, normalised. labels: B x H x W, int64, 255 = none.
-    Target labels are what the method may know: asked pixels, pseudo labels or nothing.
+    images: B x C x H x W, float32, normalised. labels: of segmentation B x H x W int64, 255 = none
+    (of the target: asked pixels or pseudo labels); of classification B int64. Source images of
+    several domains stand one domain after the other. pairs: P x 2, places in the source and in
+    the target images (CCSA). progress: the share of the training that is done, in [0, 1).
     """
 
     source_images: Tensor | None = None
     source_labels: Tensor | None = None
     target_images: Tensor | None = None
     target_labels: Tensor | None = None
+    pairs: Tensor | None = None
+    progress: float = 0.0
 
 
-@dataclass
-class Nets:
-    """The segmenter and one discriminator per output level."""
-
-    segmenter: nn.Module
-    discriminators: list[nn.Module] = field(default_factory=list)
-
-    def named(self) -> dict[str, nn.Module]:
-        names = [f"discriminator{level}" for level in range(len(self.discriminators))]
-        return {"segmenter": self.segmenter, **dict(zip(names, self.discriminators, strict=True))}
-
-    def save(self, folder: Path) -> None:
-        """One safetensors file per network."""
-        for name, net in self.named().items():
-            save_weights(net, folder / f"{name}.safetensors")
-
-    def load(self, folder: Path) -> None:
-        """Raises InputError where a file is missing, damaged or of another architecture."""
-        for name, net in self.named().items():
-            load_weights(net, folder / f"{name}.safetensors")
+# ------------------------------------------------------------------------------------ the loop
 
 
-@dataclass
-class Optimizers:
-    """One optimiser per network of `Nets`."""
+def train(
+    fabric,
+    nets: Nets,
+    opts: Optimizers,
+    step: Step,
+    batches: Callable[[int], Iterator[Batch]],
+    settings,
+    *,
+    steps: int,
+    seed: int,
+    rate: Callable[[int], float] = lambda number: 1.0,
+    checkpoint: Path | None = None,
+    checkpoint_steps: int = 1000,
+    on_step: Callable[[dict[str, float]], None] = lambda losses: None,
+    after_step: Callable[[int, list[dict[str, float]]], None] = lambda number, history: None,
+) -> list[dict[str, float]]:
+    """Train `nets` in place; returns the losses of every step.
 
-    segmenter: torch.optim.Optimizer
-    discriminators: list[torch.optim.Optimizer] = field(default_factory=list)
+    batches: from the number of a step, the batches from there on. settings: handed to every step.
+    rate: the learning-rate factor of a step. after_step: called with the number of steps done and
+    the losses so far. The state is saved to `checkpoint` every `checkpoint_steps`; training
+    continues from there and ends with the same numbers.
+    """
+    for net in nets.values():
+        net.to(fabric.device)
+    rates = [group["lr"] for group in _groups(opts)]
+    start, history = load_checkpoint(checkpoint, nets, opts)
+    wrapped = {name: fabric.setup_module(net) for name, net in nets.items()}
+    opts = {name: fabric.setup_optimizers(optimizer) for name, optimizer in opts.items()}
+    coming = batches(start)
+    for number in range(start, steps):
+        seed_everything(seed, number)
+        for group, learning_rate in zip(_groups(opts), rates, strict=True):
+            group["lr"] = learning_rate * rate(number)
+        for net in nets.values():
+            net.train()
+        history.append(step(fabric, wrapped, opts, next(coming), settings))
+        after_step(number + 1, history)
+        on_step(history[-1])
+        if checkpoint and (number + 1) % checkpoint_steps == 0 and number + 1 < steps:
+            save_checkpoint(checkpoint, nets, opts, history)
+    return history
 
-    def all(self) -> list[torch.optim.Optimizer]:
-        return [self.segmenter, *self.discriminators]
+
+def _groups(opts: Optimizers) -> list[dict]:
+    return [group for optimizer in opts.values() for group in optimizer.param_groups]
 
 
-Step = Callable[..., dict[str, float]]
+def save_checkpoint(path: Path, nets: Nets, opts: Optimizers, history: list) -> None:
+    """Weights, optimisers and losses in the middle of a training, for `load_checkpoint`."""
+    state = {
+        "nets": [net.state_dict() for net in nets.values()],
+        "optimizers": [optimizer.state_dict() for optimizer in opts.values()],
+        "trace": history,
+    }
+    memory = io.BytesIO()
+    torch.save(state, memory)
+    with writing(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())  # by Python, which reports a full disk
+
+
+def load_checkpoint(path: Path | None, nets: Nets, opts: Optimizers) -> tuple[int, list]:
+    """The step to continue from, and the losses before it; (0, []) where nothing was saved."""
+    if path is None or not path.exists():
+        return 0, []
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        for name, parts in (("nets", nets), ("optimizers", opts)):
+            for part, saved in zip(parts.values(), state[name], strict=True):
+                part.load_state_dict(saved)
+        return len(state["trace"]), state["trace"]
+    except Exception:  # torch raises many kinds, with texts of many lines
+        raise InputError(f"{path}: damaged checkpoint; remove it and run again") from None
+
+
+def ramp_and_decay(step: int, steps: int, ramp: int, power: float) -> float:
+    """Polynomial decay (DeepLab) after a linear increase over `ramp` steps: in (0, 1]."""
+    rising = min(1.0, (step + 1) / ramp) if ramp else 1.0
+    return rising * (1 - step / steps) ** power
+
+
+def learning_rate_factor(progress: float, schedule: str) -> float:
+    """ "dann": (1 + 10 p)^-0.75, "cosine": from 1 to 0, "constant": 1."""
+    if schedule == "dann":
+        return (1 + 10 * progress) ** -0.75
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    if schedule == "constant":
+        return 1.0
+    raise InputError(f"unknown schedule '{schedule}': choose dann, cosine or constant")
+
+
+# ---------------------------------------------------------------- networks of segmentation
 
 
 def build_nets(config: Config, classes: int) -> Nets:
-    """Fresh networks for a configuration; seed before calling."""
-    settings = config.train
-    segmenter = deeplab.build(settings.network, classes, imagenet=settings.imagenet)
-    levels = len(config.adversarial.level_weights)
-    discriminators = [
-        OutputDiscriminator(classes, config.adversarial.widths) for _ in range(levels)
-    ]
-    return Nets(segmenter.to(memory_format=torch.channels_last), discriminators)
+    """Fresh networks: "segmenter", and a discriminator for each of its outputs; seed before."""
+    segmenter = deeplab.build(config.train.network, classes, imagenet=config.train.imagenet)
+    nets = {"segmenter": segmenter.to(memory_format=torch.channels_last)}
+    for level in range(len(config.adversarial.level_weights)):
+        nets[f"discriminator{level}"] = OutputDiscriminator(classes, config.adversarial.widths)
+    return nets
 
 
 def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimizers:
-    """Fresh optimisers. Every parameter is in exactly one group (the original steps some twice)."""
+    """The segmenter's optimiser, and Adam as the adversary has it for every other network.
+
+    Every parameter is in exactly one group (AdaptSegNet's published code steps some twice).
+    """
     settings, adversarial = config.train, config.adversarial
-    heads = [p for name, p in nets.segmenter.named_parameters() if not name.startswith("backbone.")]
-    body = [p for p in nets.segmenter.backbone.parameters() if p.requires_grad]
+    segmenter = nets["segmenter"]
+    heads = [p for name, p in segmenter.named_parameters() if not name.startswith("backbone.")]
+    body = [p for p in segmenter.backbone.parameters() if p.requires_grad]
     groups = [
         {"params": body, "lr": learning_rate},
         {"params": heads, "lr": learning_rate * settings.head_factor},
     ]
     if settings.optimizer == "adamw":
-        segmenter = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        opts = {"segmenter": torch.optim.AdamW(groups, weight_decay=settings.weight_decay)}
     elif settings.optimizer == "sgd":
-        segmenter = torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
+        decay = settings.weight_decay
+        opts = {"segmenter": torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)}
     else:
         raise InputError(f"unknown optimizer '{settings.optimizer}': choose adamw or sgd")
-    discriminators = [
-        torch.optim.Adam(net.parameters(), adversarial.learning_rate, adversarial.betas)
-        for net in nets.discriminators
-    ]
-    opts = Optimizers(segmenter, discriminators)
-    for optimizer in opts.all():
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]  # what the schedule multiplies
+    for name, net in nets.items():
+        if name != "segmenter":
+            parameters = net.parameters()
+            opts[name] = torch.optim.Adam(parameters, adversarial.learning_rate, adversarial.betas)
     return opts
-
-
-def rate_factor(step: int, steps: int, config: Config) -> float:
-    """Polynomial decay (DeepLab) after a linear ramp, both within one phase: in (0, 1]."""
-    ramp = config.train.ramp_steps
-    rising = min(1.0, (step + 1) / ramp) if ramp else 1.0
-    return rising * (1 - step / steps) ** config.train.poly_power
-
-
-def update(fabric, net: nn.Module, optimizer: torch.optim.Optimizer, config: Config) -> None:
-    """Clip the gradient if the configuration says so, then step."""
-    if config.train.clip_norm:
-        fabric.clip_gradients(net, optimizer, max_norm=config.train.clip_norm)
-    optimizer.step()
 
 
 # ------------------------------------------------------------------------------------- batches
 
 
-class Schedule(torch.utils.data.Sampler[list[int]]):
+class ShuffledBatches(Sampler[list[int]]):
     """The image numbers of every step from `start` on: shuffled epochs, a function of the seed."""
 
     def __init__(self, images: int, batch_size: int, start: int, steps: int, seed: int):
@@ -148,186 +216,149 @@ class Schedule(torch.utils.data.Sampler[list[int]]):
             yield indices
 
 
-class _Numbered(torch.utils.data.Dataset):
-    """Items with the labels that training may see."""
+class _Labelled(Dataset):
+    """Images of a folder with the labels that training may see."""
 
-    def __init__(self, folder: SegmentationFolder, labels: Callable[[int], np.ndarray] | None):
+    def __init__(self, folder: SegmentationFolder, labels: Labels | None):
         self.folder, self.labels = folder, labels
 
     def __len__(self) -> int:
         return len(self.folder)
 
     def __getitem__(self, index: int):
-        label = None
-        if self.labels is not None:
-            label = torch.as_tensor(self.labels(index))
+        label = None if self.labels is None else torch.as_tensor(self.labels(index))
         return self.folder.image(index), label
 
 
-class Stream:
-    """Batches of one domain: uint8 from the folder, augmented and normalised in this process.
-
-    labels: image number -> H x W, uint8. Shapes as in `Batch`.
-    """
-
-    def __init__(
-        self,
-        folder: SegmentationFolder,
-        labels: Callable[[int], np.ndarray] | None,
-        config: Config,
-        *,
-        start: int,
-        steps: int,
-        seed: int,
-        batch_size: int | None = None,
-    ):
-        batch_size = batch_size or config.train.batch_size
-        schedule = Schedule(len(folder), batch_size, start, steps, seed)
-        loader = DataLoader(
-            _Numbered(folder, labels),
-            batch_sampler=schedule,
-            collate_fn=list,
-            num_workers=config.data.workers,
-        )
-        self.items = iter(loader)
-        self.transform = joint_transform(config.train.flip, config.data.mean, config.data.std)
-
-    def next(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        images, labels = zip(*(self.transform(*item) for item in next(self.items)), strict=True)
-        stacked = torch.stack(images).to(device, memory_format=torch.channels_last)
-        if labels[0] is None:
-            return stacked, None
-        return stacked, torch.stack(labels).to(device)
-
-
-@dataclass
-class Material:
-    """What a phase trains on; a domain that is None does not appear in its batches."""
-
-    source: SegmentationFolder | None = None
-    target: SegmentationFolder | None = None
-    target_labels: Callable[[int], np.ndarray] | None = None
-
-
-# ---------------------------------------------------------------------------------- the loop
-
-
-def train(
+def segmentation_batches(
     fabric,
-    nets: Nets,
-    step_function: Step,
-    material: Material,
     config: Config,
+    source: SegmentationFolder | None,
+    target: SegmentationFolder | None,
+    target_labels: Labels | None = None,
     *,
     steps: int,
-    learning_rate: float,
     seed: int,
-    checkpoint: Path,
-    on_step: Callable[[dict[str, float]], None] = lambda losses: None,
-) -> list[dict[str, float]]:
-    """Train `nets` in place for `steps` steps; returns the losses of every step.
+    batch_size: int | None = None,
+    order: str = "target",
+) -> Callable[[int], Iterator[Batch]]:
+    """For `train`: `batch_size` images of each domain a step, the same for every method.
 
-    Every step seeds itself from `seed` and its number, and the state is saved to `checkpoint`
-    every `checkpoint_steps`: a killed run goes on from there and ends with the same numbers.
+    A domain that is None does not appear. Files are read by `workers` processes; flips are drawn in
+    this one. order: with the seed it determines the order of the target's images.
     """
-    opts = build_optimizers(nets, config, learning_rate)
-    for net in nets.named().values():
-        net.train().to(fabric.device)
-    start, trace = resume_state(checkpoint, nets, opts)
-    nets, opts = _set_up(fabric, nets, opts)
-    streams = _streams(material, config, start=start, steps=steps, seed=seed)
-    for step in range(start, steps):
-        seed_everything(seed, step)
-        _set_rates(opts, rate_factor(step, steps, config))
+    batch_size = batch_size or config.train.batch_size
+    transform = joint_transform(config.train.flip, config.data.mean, config.data.std)
+    domains = {
+        "source": (source, source.label if source is not None else None, "source"),
+        "target": (target, target_labels, order),
+    }
+
+    def from_step(start: int) -> Iterator[Batch]:
+        loaders = {
+            name: iter(
+                DataLoader(
+                    _Labelled(folder, labels),
+                    batch_sampler=ShuffledBatches(
+                        len(folder), batch_size, start, steps, derive_seed(seed, own)
+                    ),
+                    collate_fn=list,
+                    num_workers=config.data.workers,
+                )
+            )
+            for name, (folder, labels, own) in domains.items()
+            if folder is not None
+        }
+        return (read(loaders) for _ in range(start, steps))
+
+    def read(loaders) -> Batch:
         batch = Batch()
-        for domain, stream in streams.items():
-            images, labels = stream.next(fabric.device)
-            setattr(batch, f"{domain}_images", images)
-            setattr(batch, f"{domain}_labels", labels)
-        losses = step_function(fabric, nets, opts, batch, config)
-        trace.append(losses)
-        on_step(losses)
-        if (step + 1) % config.train.checkpoint_steps == 0 and step + 1 < steps:
-            save_state(checkpoint, nets, opts, trace)
-    return trace
+        for name, loader in loaders.items():
+            images, labels = zip(*(transform(*item) for item in next(loader)), strict=True)
+            images = torch.stack(images).to(fabric.device, memory_format=torch.channels_last)
+            setattr(batch, f"{name}_images", images)
+            if labels[0] is not None:
+                setattr(batch, f"{name}_labels", torch.stack(labels).to(fabric.device))
+        return batch
+
+    return from_step
 
 
-def _set_up(fabric, nets: Nets, opts: Optimizers) -> tuple[Nets, Optimizers]:
-    """Wrap networks and optimisers for the device, the precision and several processes."""
-    pairs = zip(nets.named().values(), opts.all(), strict=True)
-    modules, optimizers = zip(*(fabric.setup(net, opt) for net, opt in pairs), strict=True)
-    return (
-        Nets(modules[0], list(modules[1:])),
-        Optimizers(optimizers[0], list(optimizers[1:])),
+def prepare(images: Tensor, training: TrainingConfig, device, augment: bool = False) -> Tensor:
+    """Normalise B x C x H x W uint8, or float32 in [0, 1]: float32 of the same shape, on `device`.
+
+    augment: random crops, flips and colours, where the settings ask for them.
+    """
+    if augment and training.augment:
+        change = _augmentation(tuple(images.shape[-2:]))
+        images = torch.stack([change(image) for image in images])
+    images = images.to(device, memory_format=torch.channels_last)
+    if images.dtype == torch.uint8:
+        images = images / 255
+    return (images - training.mean) / training.std
+
+
+@lru_cache
+def _augmentation(size: tuple[int, int]) -> v2.Transform:
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True),
+            v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
+            v2.RandomHorizontalFlip(),
+        ]
     )
 
 
-def _streams(material: Material, config: Config, *, seed: int, **position) -> dict[str, Stream]:
-    streams = {}
-    if material.source is not None:
-        streams["source"] = Stream(
-            material.source,
-            material.source.label,
-            config,
-            seed=derive_seed(seed, "source"),
-            **position,
-        )
-    if material.target is not None:
-        streams["target"] = Stream(
-            material.target,
-            material.target_labels,
-            config,
-            seed=derive_seed(seed, "target"),
-            **position,
-        )
-    return streams
+def classification_batches(
+    fabric,
+    training: TrainingConfig,
+    sources: tuple,
+    target,
+    *,
+    pairs=None,
+    steps: int,
+    seed: int,
+) -> Callable[[int], Iterator[Batch]]:
+    """For `train`: `batch_size` images of every source domain, and as many of the target.
+
+    sources, target: `Domain`s; no source, or None, where the method uses none. With `pairs` (see
+    `methods.ccsa.Pairs`) the target images are those that the source images have pairs with.
+    """
+
+    def numbers(domain, start: int, *name) -> Iterator[Tensor]:
+        size = min(training.batch_size, len(domain))
+        sampler = ShuffledBatches(len(domain), size, start, steps, derive_seed(seed, *name))
+        return map(torch.tensor, sampler)
+
+    def from_step(start: int) -> Iterator[Batch]:
+        drawn = [numbers(domain, start, "source", i) for i, domain in enumerate(sources)]
+        own = target is not None and pairs is None
+        of_target = numbers(target, start, "target") if own else None
+        for step in range(start, steps):
+            batch = Batch(progress=step / steps)
+            chosen = [next(one) for one in drawn]
+            if chosen:
+                parts = list(zip(sources, chosen, strict=True))
+                images = torch.cat([domain.batch(places) for domain, places in parts])
+                batch.source_images = prepare(images, training, fabric.device, augment=True)
+                labels = torch.cat([domain.labels[places] for domain, places in parts])
+                batch.source_labels = labels.to(fabric.device)
+            if pairs is not None:
+                place, partner = pairs.of(chosen[0])
+                wanted, partner = partner.unique(return_inverse=True)
+                batch.pairs = torch.stack([place, partner], dim=1).to(fabric.device)
+            elif of_target is not None:
+                wanted = next(of_target)
+            if target is not None:
+                images = target.batch(wanted)
+                batch.target_images = prepare(images, training, fabric.device, augment=True)
+                batch.target_labels = target.labels[wanted].to(fabric.device)
+            yield batch
+
+    return from_step
 
 
-def _set_rates(opts: Optimizers, factor: float) -> None:
-    for optimizer in opts.all():
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
-
-def save_state(path: Path, nets: Nets, opts: Optimizers, trace: list[dict[str, float]]) -> None:
-    """Weights, optimisers and losses in the middle of a phase, for `resume_state`."""
-    state = {
-        "nets": [net.state_dict() for net in nets.named().values()],
-        "optimizers": [optimizer.state_dict() for optimizer in opts.all()],
-        "trace": trace,
-    }
-    memory = io.BytesIO()
-    torch.save(state, memory)
-    with writing(path) as temporary:
-        temporary.write_bytes(memory.getbuffer())  # by Python, which can tell of a full disk
-
-
-def resume_state(path: Path, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
-    """The step to go on from, and the losses before it; (0, []) where nothing was saved."""
-    if not path.exists():
-        return 0, []
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        return _restore(state, nets, opts)
-    except (
-        RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
-        pickle.UnpicklingError,
-    ):  # fmt: skip
-        # torch's own texts run over many lines
-        raise InputError(f"{path}: damaged checkpoint; remove it and run again") from None
-
-
-def _restore(state: dict, nets: Nets, opts: Optimizers) -> tuple[int, list[dict[str, float]]]:
-    for net, saved in zip(nets.named().values(), state["nets"], strict=True):
-        net.load_state_dict(saved)
-    for optimizer, saved in zip(opts.all(), state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    return len(state["trace"]), state["trace"]
-
-
-# --------------------------------------------------------------------------------- inference
-
-STATISTICS_IMAGES = 200  # that BatchNorm statistics are estimated from, at the most
+# ----------------------------------------------------------------------------------- inference
 
 
 @torch.no_grad()
@@ -339,24 +370,12 @@ def predict(fabric, net: nn.Module, images: Tensor, size: tuple[int, int]) -> Te
 
 
 def image_batches(
-    folder: SegmentationFolder, config: Config, device, batch_size: int | None = None
-):
-    """All images of a folder in order, normalised and unflipped: (first number, B x 3 x H x W)."""
-    batch_size = batch_size or config.data.inference_batch
+    folder: SegmentationFolder, config: Config, device, numbers: list[Tensor] | None = None
+) -> Iterator[Tensor]:
+    """Images normalised and unflipped, B x 3 x H x W: in order, or the numbers of each batch."""
     transform = joint_transform(False, config.data.mean, config.data.std)
-    for first in range(0, len(folder), batch_size):
-        numbers = range(first, min(first + batch_size, len(folder)))
-        images = torch.stack([transform(folder.image(i), None)[0] for i in numbers])
-        yield first, images.to(device, memory_format=torch.channels_last)
-
-
-def estimate_statistics(fabric, net: nn.Module, folder: SegmentationFolder, config: Config) -> None:
-    """Replace the BatchNorm statistics by those of a sample of `folder`'s images (AdaBN)."""
-    transform = joint_transform(False, config.data.mean, config.data.std)
-
-    def images(numbers: Tensor) -> Tensor:
-        stacked = torch.stack([transform(folder.image(i), None)[0] for i in numbers.tolist()])
-        return stacked.to(fabric.device, memory_format=torch.channels_last)
-
-    sample = sample_in_batches(len(folder), config.data.inference_batch, STATISTICS_IMAGES)
-    adapt_batchnorm(fabric, net.to(fabric.device), map(images, sample))
+    if numbers is None:
+        numbers = torch.arange(len(folder)).split(config.data.inference_batch)
+    for part in numbers:
+        images = torch.stack([transform(folder.image(i), None)[0] for i in part.tolist()])
+        yield images.to(device, memory_format=torch.channels_last)

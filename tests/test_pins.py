@@ -18,14 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib.config import preset
+from labor_lib.config import Where, configure, preset
 from labor_lib.data.classification import SHIFTS
 from labor_lib.drawn.streets import write_streets
 from labor_lib.drawn.styles import STYLES, draw_styles
-from labor_lib.family_config import Where, configure
-from labor_lib.lab.experiment import Experiment, Roots
-from labor_lib.lab.family_experiment import FamilyExperiment
-from labor_lib.methods.family_registry import resolve as resolve_family
+from labor_lib.lab.classification import ClassificationPhases
+from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.registry import resolve
 from labor_lib.runtime import Progress, best_precision, make_fabric
 
@@ -88,10 +86,10 @@ def drawn_images() -> dict[str, str]:
 
 def smoke(folder: Path, methods: tuple[str, ...], precision: str) -> dict[str, str]:
     """Scores and weights of the last stage of methods at the smoke preset."""
-    experiment = Experiment(
+    phases = SegmentationPhases(
         preset("smoke"), folder, Roots(folder / "data"), make_fabric("cpu", precision), Progress()
     )
-    table = experiment.run(resolve(list(methods)), [0])
+    table = phases.run(resolve(list(methods)), [0])
     scores = [name for name in table if name == "miou" or name.startswith("iou_")]
     found = {}
     for method, rows in table.groupby("method"):
@@ -115,8 +113,8 @@ def classification(folder: Path, shift: str, root: Path | None, source="", targe
         short |= {"size": 16, "batch_size": 4}
     config = replace(config, training=replace(config.training, **short))
     fabric = make_fabric("cpu", "32-true")
-    table = FamilyExperiment(config, where, folder, fabric, Progress()).run(
-        resolve_family(["all"], config), [0]
+    table = ClassificationPhases(config, where, folder, fabric, Progress()).run(
+        resolve(["all"], config), [0]
     )
     found = {}
     for phase in sorted(folder.rglob("phase.json")):

@@ -1,12 +1,11 @@
 """Open a run folder and look at what is in it: networks, selections, what they saw of an image.
 
-`open_run` is the notebooks' beginning: it opens the finished run of the streets where there is
-one, and otherwise makes what is asked for at the small preset. Nothing here changes a finished
-phase of a run.
+`open_run` and `open_shift` are the notebooks' beginning: they open the finished run where there is
+one, and otherwise make what is asked for at a small size. Nothing here writes into a run.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,88 +14,90 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labor_lib.config import Config, filled, preset
+from labor_lib.config import (
+    ClassificationConfig,
+    Config,
+    Where,
+    filled,
+    preset,
+    shift_settings,
+    smaller,
+)
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
-from labor_lib.lab.experiment import Domains, Experiment, Roots, drawn_folder
+from labor_lib.lab.classification import (
+    ClassificationPhases,
+    Data,
+    Problem,
+    label_numbers,
+    phase_folder,
+)
+from labor_lib.lab.pipeline import finished, read_record
+from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, ClassSet
+from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
-from labor_lib.methods.registry import METHODS, resolve
+from labor_lib.methods.registry import (
+    CLASSIFICATION,
+    METHODS,
+    Method,
+    build_classification,
+    resolve,
+)
 from labor_lib.nets import deeplab
-from labor_lib.runtime import Progress, load_weights, make_fabric, read_json, save_weights
+from labor_lib.runtime import Progress, home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
-from labor_lib.train import estimate_statistics, predict
-
-PROJECT = Path(__file__).parents[2]
-NEEDED = {
-    *("method", "seed", "stage", "budget", "miou", "pixels_per_image", "clicks_per_image"),
-    *("train_seconds", "select_seconds"),
-}  # columns of results.csv
-_GIVEN_ROOTS = ("source_root", "target_root")  # in config.json; None: the embedded streets
+from labor_lib.train import predict, prepare
 
 
-# ------------------------------------------------------------------------------- the files
-
-
-def read_table(out: Path) -> pd.DataFrame:
+def read_table(out: Path, *columns: str) -> pd.DataFrame:
     """results.csv of a run folder; raises InputError where it is missing or damaged."""
     path = Path(out) / "results.csv"
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file; give the folder of a run, such as runs/streets"
+            f"{path}: no such file; give the folder of a finished run, such as runs/streets"
         ) from None
     except ValueError as error:  # empty or damaged
         raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
-    if not set(table.columns) >= NEEDED or table.empty:
+    if table.empty or not {"method", "seed", *columns} <= set(table.columns):
         raise InputError(f"{path}: not the results of a run; run again to write it anew")
     return table.astype({"method": str})
-
-
-def read_record(out: Path) -> dict:
-    """config.json of a run folder; raises InputError where it is missing or damaged."""
-    path = Path(out) / "config.json"
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
-    record = read_json(path)
-    if not isinstance(record, dict) or "settings" not in record:
-        raise InputError(f"{path}: not the configuration of a run; remove the folder and run again")
-    return record
-
-
-def config_from_dict(settings: dict) -> Config:
-    """The `Config` that `as_dict` was taken of; raises InputError where the settings are others."""
-    try:
-        return filled(Config(), settings)
-    except (TypeError, AttributeError):
-        raise InputError(
-            "config.json: settings of another version of this program; run again to another --out"
-        ) from None
-
-
-def open_domains(record: dict, seed: int) -> Domains:
-    """The folders of a run as they lie there; draws nothing."""
-    config = config_from_dict(record["settings"])
-    scene_seed = config.scene_seed + seed
-    root = Path(record.get("data_root") or "data")
-    drawn = drawn_folder(config, root, scene_seed)
-    source = Path(record.get("source_root") or drawn / "gta5")
-    target = Path(record.get("target_root") or drawn / "cityscapes")
-    return Domains(config, Roots(root, source, target), scene_seed)
-
-
-def last_folder(out: Path, seed: int, method: str) -> Path:
-    """The folder of the method's last finished stage."""
-    done = [path.parent for path in out.glob(f"seed{seed}/{method}/stage*/phase.json")]
-    if not done:
-        raise InputError(f"{out / f'seed{seed}' / method}: no finished stage; run the method")
-    return max(done, key=lambda folder: int(folder.name.removeprefix("stage")))
 
 
 def photo(folder: SegmentationFolder, index: int) -> np.ndarray:
     """One image as pictures are drawn: H x W x 3, uint8."""
     return folder.image(index).permute(1, 2, 0).numpy()
+
+
+class Run:
+    """A run folder opened for looking.
+
+    record: config.json. config: its settings. table: results.csv. small: made at the small size;
+    `title` says so in every figure.
+    """
+
+    config: Config | ClassificationConfig
+    table: pd.DataFrame
+    registry: dict[str, Method]
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.record = read_record(self.folder)
+        self.fabric = make_fabric()
+        self.small = self.folder.name == "small" or self.folder.parent.name == "family-small"
+
+    def __repr__(self) -> str:
+        return f"{self.folder.name}: {', '.join(self.methods)}; seeds {self.seeds}"
+
+    def title(self, text: str) -> str:
+        """The text with the run's size where that is the small one."""
+        return f"{text} (small run)" if self.small else text
+
+    def methods_of(self, rows: pd.DataFrame) -> list[str]:
+        """Those in some rows of the table, in the registry's order."""
+        return [name for name in self.registry if name in set(rows["method"])]
 
 
 # -------------------------------------------------------------------------------- one image
@@ -143,142 +144,104 @@ def normalised_entropy(probs: np.ndarray) -> np.ndarray:
     return -(probs * logs).sum(axis=0) / np.log(len(probs))
 
 
-# ---------------------------------------------------------------------------------- the run
+# ------------------------------------------------------------------------------ segmentation
 
 
-class Run:
-    """A run folder opened for looking.
+class SegmentationRun(Run):
+    """A run of `lab.segmentation`. class_set, stages: of the run."""
 
-    config, class_set, stages     of the run
-    table                         results.csv
-    small                         made at the small preset: `title` says so in every figure
-    """
+    registry = METHODS
 
     def __init__(self, folder: Path):
-        self.folder = Path(folder)
-        self.record = read_record(self.folder)
-        self.config = config_from_dict(self.record["settings"])
-        self.table = read_table(self.folder)
-        self.fabric = make_fabric()
+        super().__init__(folder)
+        self.config: Config = filled(Config(), self.record["settings"])
+        self.table = read_table(
+            self.folder, "stage", "miou", "pixels_per_image", "clicks_per_image", "train_seconds"
+        )
         self.stages = self.config.budget.stages
-        self.small = self.config.preset == "small"
         self.class_set: ClassSet = CLASS_SETS[self.config.data.class_set]
         # networks and images of late, so that going back and forth is quick
         self.domains = lru_cache(maxsize=8)(self._domains)
-        self.truths = lru_cache(maxsize=8)(self._truths)
-        self._loaded = lru_cache(maxsize=64)(self._load)
-        self._opened = lru_cache(maxsize=64)(self._open)
-        self._asker = lru_cache(maxsize=64)(self._load_asker)
+        self._segmenter = lru_cache(maxsize=64)(self._load)
+        self._asker = lru_cache(maxsize=64)(self._on_target)
+        self.selector = lru_cache(maxsize=64)(self._selector)
+        self.selection = lru_cache(maxsize=64)(self._selection)
+        self.masks = lru_cache(maxsize=64)(self._masks)
 
-    def __repr__(self) -> str:
-        return f"{self.folder.name}: {len(self.methods)} methods, seeds {self.seeds}"
-
-    def title(self, text: str) -> str:
-        """The text with the run's preset where that is the small one."""
-        return f"{text} (small preset)" if self.small else text
+    @property
+    def last(self) -> pd.DataFrame:
+        """The rows of the last stage."""
+        return self.table[self.table["stage"] == self.stages]
 
     @property
     def seeds(self) -> list[int]:
         """Those with a finished method."""
-        done = self.table[self.table["stage"] == self.stages]
-        return sorted(int(seed) for seed in done["seed"].unique())
+        return sorted(int(seed) for seed in self.last["seed"].unique())
 
     @property
     def methods(self) -> list[str]:
         """Finished in every stage of the first seed, in the registry's order."""
-        return self.methods_of(self.seeds[0])
-
-    def methods_of(self, seed: int) -> list[str]:
-        """Finished in every stage of this seed, in the registry's order."""
-        done = self.table[(self.table["stage"] == self.stages) & (self.table["seed"] == seed)]
-        return [name for name in METHODS if name in set(done["method"])]
+        return self.methods_of(self.last[self.last["seed"] == self.seeds[0]])
 
     @property
     def asked_methods(self) -> list[str]:
         """Those of `methods` that ask a person."""
-        return [name for name in self.methods if METHODS[name].labels == "asked"]
+        return [name for name in self.methods if METHODS[name].asks]
 
-    # ---------------------------------------------------------------------------- images
+    def place(self, seed: int, *names: str) -> Path:
+        """A folder of the run."""
+        return self.folder.joinpath(f"seed{seed}", *names)
 
     def _domains(self, seed: int) -> Domains:
-        """Draws the streets anew where the run's images are gone."""
-        data = Path(self.record.get("data_root") or "")
-        roots = Roots(
-            data if data.is_absolute() and data.exists() else PROJECT / "data",
-            *(Path(given) if given else None for given in map(self.record.get, _GIVEN_ROOTS)),
-        )
+        """The images; draws the streets anew where the run's are gone."""
+        given = Path(self.record.get("data_root") or "")
+        data = given if given.is_absolute() and given.exists() else home() / "data"
+        names = (self.record.get("source_root"), self.record.get("target_root"))
+        roots = Roots(data, *(Path(name) if name else None for name in names))
         return Domains(self.config, roots, self.config.scene_seed + seed)
-
-    def _truths(self, seed: int) -> SegmentationFolder:
-        """The target's training images *with* their labels: to look at, never to train on."""
-        target = self.domains(seed).target
-        return SegmentationFolder(
-            target.root,
-            target.layout,
-            target.split,
-            target.class_set,
-            target.size,
-            cache=target.cache,
-        )
 
     def normalised(self, folder: SegmentationFolder, index: int) -> Tensor:
         """One image as networks see it: 1 x 3 x H x W, on the run's device."""
         transform = joint_transform(False, self.config.data.mean, self.config.data.std)
-        image = transform(folder.image(index), None)[0]
-        return image[None].to(self.fabric.device)
+        return transform(folder.image(index), None)[0][None].to(self.fabric.device)
 
-    # -------------------------------------------------------------------------- networks
-
-    def place(self, seed: int, *names: str) -> Path:
-        return self.folder.joinpath(f"seed{seed}", *names)
+    # networks
 
     def segmenter(self, method: str, seed: int = 0, stage: int | None = None) -> nn.Module:
-        """A after a stage of a method (the last one if not told), as it was scored."""
-        return self._loaded(self.place(seed, method, f"stage{stage or self.stages}"))
+        """A after a stage of a method (by default the last one), as it was scored."""
+        return self._segmenter(self.place(seed, method, f"stage{stage or self.stages}"))
 
     def warmed_up(self, name: str = "adversarial", seed: int = 0) -> nn.Module:
         """A after a warm-up phase: "source", "source_more" or "adversarial"; source statistics."""
-        return self._loaded(self.place(seed, name))
+        return self._segmenter(self.place(seed, name))
 
     def asker(self, method: str, seed: int = 0, stage: int = 1) -> nn.Module:
         """A as the stage began: with the target's BatchNorm statistics."""
-        warm_up = METHODS[method].warm_up
-        return self._asker(warm_up if stage == 1 else method, seed, stage)
+        if stage > 1:  # stored as it was scored, which is with these statistics
+            return self.segmenter(method, seed, stage - 1)
+        return self._asker(METHODS[method].warm_up, seed)
 
     def _load(self, folder: Path) -> nn.Module:
         net = deeplab.build(self.config.train.network, len(self.class_set))
         load_weights(net, folder / "segmenter.safetensors")
         return net.to(self.fabric.device).eval()
 
-    def _load_asker(self, name: str, seed: int, stage: int) -> nn.Module:
-        if stage > 1:  # stored as it was scored, which is with these statistics
-            return self._load(self.place(seed, name, f"stage{stage - 1}"))
-        path = self.place(seed, f"{name}_on_target.safetensors")
-        net = self._load(self.place(seed, name))
-        if path.exists():
-            load_weights(net, path)
-        else:
-            folder = self.domains(seed).target
-            estimate_statistics(self.fabric, net, folder, self.config)
-            save_weights(net, path)
+    def _on_target(self, warm_up: str, seed: int) -> nn.Module:
+        net = self._load(self.place(seed, warm_up))
+        estimate_statistics(self.fabric, net, self.domains(seed).target, self.config)
         return net
 
-    def selector(self, method: str, seed: int = 0, stage: int = 1) -> PixelSelector:
+    def _selector(self, method: str, seed: int = 0, stage: int = 1) -> PixelSelector:
         """B of a stage, as it chose."""
-        return self._opened(method, seed, stage)
-
-    def _open(self, method: str, seed: int, stage: int) -> PixelSelector:
         name = METHODS[method].selector
         if not name:
             raise InputError(f"method '{method}' has no pixel selector; choose ppl or an spl")
-        net = PixelSelector(
-            deeplab.build(self.config.train.network, len(self.class_set)),
-            getattr(self.config, name),
-        )
+        segmenter = deeplab.build(self.config.train.network, len(self.class_set))
+        net = PixelSelector(segmenter, getattr(self.config, name))
         load_weights(net, self.place(seed, method, f"stage{stage}", "selector.safetensors"))
         return net.to(self.fabric.device).eval()
 
-    # ------------------------------------------------------------------- what they say
+    # what they say
 
     def probabilities(self, net: nn.Module, folder: SegmentationFolder, index: int) -> np.ndarray:
         """A segmenter's C x H x W for one image of a folder, float32."""
@@ -292,7 +255,7 @@ class Run:
     def predictions(
         self, method: str, seed: int, indices: list[int], stage: int | None = None
     ) -> list[np.ndarray]:
-        """Of a method's last stage (if not told) for images of the evaluation split."""
+        """Of a method's last stage (by default) for images of the evaluation split."""
         net, folder = self.segmenter(method, seed, stage), self.domains(seed).evaluation
         return [self.prediction(net, folder, index) for index in indices]
 
@@ -307,22 +270,27 @@ class Run:
 
     def view(self, method: str, seed: int, stage: int, index: int) -> View:
         """What a stage of a method saw of one training image of the target, and asked there."""
-        target, truths = self.domains(seed).target, self.truths(seed)
-        selection = self.selection(method, seed, stage)
+        domains, selection = self.domains(seed), self.selection(method, seed, stage)
+        target = domains.target
+        if len(selection) != len(target):
+            raise InputError(
+                f"{self.place(seed, method)}: asked {len(selection)} images, but there are "
+                f"{len(target)} now; restore the run's images"
+            )
         return View(
             name=target.names[index],
             image=photo(target, index),
-            truth=truths.label(index).numpy(),
+            truth=domains.labelled_target.label(index).numpy(),
             probs=self.probabilities(self.asker(method, seed, stage), target, index),
             mask=self.masks(method, seed, stage)[index] if METHODS[method].selector else None,
             positions=selection.positions[index],
             answers=selection.answers[index],
-            points=METHODS[method].budget == "points",
+            points=METHODS[method].sees == "points",
         )
 
-    def selection(self, method: str, seed: int = 0, stage: int = 1) -> Selection:
+    def _selection(self, method: str, seed: int = 0, stage: int = 1) -> Selection:
         """What a stage asked of every training image, with the answers."""
-        return _selection(self.place(seed, method, f"stage{stage}", "selection.npz"))
+        return Selection.load(self.place(seed, method, f"stage{stage}", "selection.npz"))
 
     def asked_before(self, method: str, seed: int, stage: int) -> Selection:
         """All that the stages before this one asked."""
@@ -331,90 +299,241 @@ class Run:
             known = known.merge(self.selection(method, seed, earlier))
         return known
 
-    def masks(self, method: str, seed: int = 0, stage: int = 1) -> Masks:
+    def _masks(self, method: str, seed: int = 0, stage: int = 1) -> Masks:
         """Where the selector's two classifiers disagree, on every training image."""
-        return _masks(self.place(seed, method, f"stage{stage}", "masks.npz"))
+        return Masks.load(self.place(seed, method, f"stage{stage}", "masks.npz"))
 
-    def trace(self, method: str, seed: int = 0, stage: int = 1, selector=False) -> pd.DataFrame:
+    def history(self, method: str, seed: int = 0, stage: int = 1, selector=False) -> pd.DataFrame:
         """The losses of every step of a stage: of A, or of the pixel selector."""
         name = "selector_trace.csv" if selector else "trace.csv"
         return pd.read_csv(self.place(seed, method, f"stage{stage}", name))
 
 
-@lru_cache(maxsize=64)
-def _selection(path: Path) -> Selection:
-    return Selection.load(path)
+# ---------------------------------------------------------------------------- classification
 
 
-@lru_cache(maxsize=64)
-def _masks(path: Path) -> Masks:
-    return Masks.load(path)
+class ClassificationRun(Run):
+    """A run of `lab.classification`: some of its methods, in the seeds that finished all of them.
+
+    where: its images. In `table` few is 0 where a method has no labelled target images.
+    """
+
+    registry = CLASSIFICATION
+
+    def __init__(self, folder: Path, methods: list[str] = (), few: tuple[int, ...] = ()):
+        """methods, few: those wanted, all that are there by default. Raises InputError where the
+        folder holds no run, or no seed with all of these."""
+        super().__init__(folder)
+        shift = self.record["settings"].get("shift")
+        if not shift:
+            raise InputError(f"{folder}: no run of image classification; `make family` makes one")
+        config = filled(shift_settings(shift), self.record["settings"])
+        root = self.record.get("root")
+        where = {name: self.record.get(name, "") for name in ("source", "target")}
+        repetition = self.record.get("repetition", 0)
+        self.where = Where(Path(root) if root else None, **where, repetition=repetition)
+        self.shift = self.folder.name
+        self.table = _whole_seeds(read_table(self.folder, "few", "target"), list(methods), few)
+        there = sorted(set(self.table["few"]) - {0})
+        self.config = replace(config, few=tuple(map(int, there)) or config.few)
+        self.problem = lru_cache(maxsize=8)(self._problem)
+        self._net = lru_cache(maxsize=64)(self._load)
+
+    @property
+    def methods(self) -> list[str]:
+        """In the registry's order."""
+        return self.methods_of(self.table)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(int(seed) for seed in self.table["seed"].unique())
+
+    @cached_property
+    def data(self) -> Data:
+        return Data(self.config, self.where)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The domains that are left out in turn; ("",) in adaptation."""
+        return self.data.targets
+
+    def _problem(self, seed: int = 0, target: str = "", n: int | None = None) -> Problem:
+        """Of one seed, one domain left out, n labelled target images a class (None: none)."""
+        return self.data.problem(seed, target, n)
+
+    def path(self, method: str, seed: int = 0, target: str = "", n: int | None = None) -> Path:
+        """The folder of a finished phase; raises InputError where there is none."""
+        known = CLASSIFICATION[method]
+        labelled = label_numbers(known, self.config) != (None,)
+        folder = phase_folder(self.folder, known, seed, target, n if labelled else None)
+        if not finished(folder):
+            raise InputError(f"{folder.relative_to(self.folder.parent)}: not finished, or not run")
+        return folder
+
+    def load(
+        self, name: str, method: str, seed: int = 0, target: str = "", n: int | None = None
+    ) -> nn.Module:
+        """A network of a finished phase by its name ("net", "discriminator", "style"), last step,
+        in eval mode."""
+        return self._net(name, f"{name}.safetensors", method, seed, target, n)
+
+    def net(self, method: str, seed: int = 0, target: str = "", n: int | None = None) -> nn.Module:
+        """The classifier that is scored: in generalisation with the selected weights."""
+        selected = (self.path(method, seed, target, n) / "selected.safetensors").exists()
+        file = "selected.safetensors" if selected else "net.safetensors"
+        return self._net("net", file, method, seed, target, n)
+
+    def _load(self, name: str, file: str, method: str, seed: int, target: str, n) -> nn.Module:
+        path = self.path(method, seed, target, n) / file
+        if not path.exists():
+            raise InputError(f"{method} has no network '{name}'")
+        problem = self.problem(seed, target, n)
+        nets, _ = build_classification(
+            CLASSIFICATION[method], self.config, len(problem.target_test.classes),
+            problem.channels, seed,
+        )  # fmt: skip
+        load_weights(nets[name], path)
+        return nets[name].eval().to(self.fabric.device)
+
+    def history(self, method: str, seed: int = 0, target: str = "", n=None) -> pd.DataFrame:
+        """The losses of every step; step counts from 0."""
+        return pd.read_csv(self.path(method, seed, target, n) / "trace.csv")
+
+    def images(self, domain, numbers=None) -> Tensor:
+        """B x C x H x W float32 on the device, normalised as the networks expect."""
+        numbers = range(len(domain)) if numbers is None else numbers
+        return prepare(domain.batch(numbers), self.config.training, self.fabric.device)
+
+    @torch.no_grad()
+    def features(self, net: nn.Module, domain) -> np.ndarray:
+        """What the classifier is given of every image: N x F."""
+        return np.concatenate([net.features(x).float().cpu().numpy() for x in self._parts(domain)])
+
+    @torch.no_grad()
+    def predictions(self, net: nn.Module, domain) -> np.ndarray:
+        """Class numbers: N."""
+        return np.concatenate([net(x).argmax(dim=1).cpu().numpy() for x in self._parts(domain)])
+
+    def _parts(self, domain):
+        for numbers in torch.arange(len(domain)).split(self.config.training.inference_batch):
+            yield self.images(domain, numbers)
 
 
-# ------------------------------------------------------------------------- load or train
+def _whole_seeds(table: pd.DataFrame, methods: list[str], few: tuple[int, ...]) -> pd.DataFrame:
+    """The rows of these methods and numbers of labels, of the seeds that have all of them."""
+    table = table.assign(few=table["few"].fillna(0).astype(int))
+    methods = methods or list(table["method"].unique())
+    table = table[table["method"].isin(methods)]
+    if few:
+        table = table[table["few"].isin((0, *few))]
+    missing = set(few) - set(table["few"]) if any(table["few"]) else set()
+    lacking = [*(set(methods) - set(table["method"])), *missing]
+    if lacking:
+        raise InputError(f"this run is without {', '.join(map(str, lacking))}")
+    cells = table.groupby("seed").apply(
+        lambda rows: set(zip(rows["method"], rows["target"], rows["few"], strict=True)),
+        include_groups=False,
+    )
+    wanted = set().union(*cells)
+    whole = [seed for seed, there in cells.items() if there == wanted]
+    return table[table["seed"].isin(whole)].reset_index(drop=True)
 
 
-def open_run(*methods: str, seed: int = 0) -> Run:
+# ------------------------------------------------------------------------------ load or train
+
+
+def any_run(folder: Path) -> Run:
+    """A run folder of either kind."""
+    kind = ClassificationRun if "shift" in read_record(folder)["settings"] else SegmentationRun
+    return kind(folder)
+
+
+def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
     """The streets' finished run with these methods, or else a small one, made where it lacks them.
 
-    methods: names of the registry, or "main" (if none is told). Says in a line which run it is.
+    methods: names of the registry, or "main" (the default). Says in a line which run it is.
     The environment variable LABOR_RUN may hold a run's folder; with "small" a run of the streets
     is not looked for. Raises InputError for an unknown method, and for a folder without a run.
     """
     wanted = resolve(list(methods) or ["main"])
-    told = os.environ.get("LABOR_RUN", "")
-    if told not in ("", "small"):
-        run = Run(Path(told))
-        _say(run, [])
-        return run
-    full = PROJECT / "runs" / "streets"
-    if not told and not _missing(full, wanted, seed):
-        run = Run(full)
-        _say(run, [])
-        return run
-    small = PROJECT / "runs" / "small"
+    chosen = os.environ.get("LABOR_RUN", "")
+    full, small = home() / "runs" / "streets", home() / "runs" / "small"
+    if chosen not in ("", "small"):
+        return _opened(_checked(SegmentationRun, Path(chosen), "LABOR_RUN"))
+    if not chosen and not _missing(full, wanted, seed):
+        return _opened(SegmentationRun(full))
     missing = _missing(small, wanted, seed)
     if missing:
-        why = "LABOR_RUN says so" if told else "runs/streets lacks them; `make run` trains it"
+        why = "LABOR_RUN says so" if chosen else "runs/streets lacks them; `make run` trains it"
         print(
             f"Training {', '.join(missing)} at the small preset ({why}). "
             "Its figures show shapes, not results."
         )
-        make_small(small, wanted, seed)
-    run = Run(small)
-    _say(run, missing)
-    return run
+        with Progress() as progress:
+            phases = SegmentationPhases(
+                preset("small"), small, Roots(home() / "data"), make_fabric(), progress
+            )
+            phases.run(wanted, [seed])
+    return _opened(SegmentationRun(small))
 
 
-def make_small(folder: Path, methods: list, seed: int) -> None:
-    """Train methods at the small preset into a folder."""
-    progress = Progress()
-    roots = Roots(PROJECT / "data")
-    experiment = Experiment(preset("small"), folder, roots, make_fabric(), progress)
-    try:
-        experiment.run(methods, [seed])
-    finally:
-        progress.close()
-
-
-def _missing(folder: Path, methods: list, seed: int) -> list[str]:
+def _missing(folder: Path, methods: list[Method], seed: int) -> list[str]:
     """The methods whose last stage is not finished in a run folder."""
     try:
-        stages = config_from_dict(read_record(folder)["settings"]).budget.stages
+        stages = read_record(folder)["settings"]["budget"]["stages"]
     except InputError:
-        stages = 0  # no run there
+        return [method.name for method in methods]
+    last = f"stage{stages}"
     done = folder / f"seed{seed}"
-    return [
-        method.name
-        for method in methods
-        if not stages or not (done / method.name / f"stage{stages}" / "phase.json").exists()
-    ]
+    return [method.name for method in methods if not finished(done / method.name / last)]
 
 
-def _say(run: Run, made: list[str]) -> None:
-    verb = "Trained and opened" if made else "Opened"
-    seeds = "seed" if len(run.seeds) == 1 else "seeds"
-    print(
-        f"{verb} the run '{run.folder.name}': {len(run.methods)} methods, "
-        f"{seeds} {', '.join(map(str, run.seeds))}."
-    )
+def finished_shift(
+    name: str, *methods: str, few: tuple[int, ...] = (), seed: int = 0
+) -> ClassificationRun | None:
+    """The run runs/family/NAME, or None where it lacks one of these for this seed."""
+    try:
+        run = ClassificationRun(home() / "runs" / "family" / name, list(methods), few)
+    except InputError:
+        return None
+    return run if seed in run.seeds else None
+
+
+def open_shift(
+    shift: str, *methods: str, few: tuple[int, ...] = (), seed: int = 0, quiet: bool = False
+) -> ClassificationRun:
+    """The finished run of a shift with these methods, or else a small one, made where it lacks.
+
+    methods: names of the registry, "main" (the default) or "all". few: labelled target images a
+    class; by default those of the run. With LABOR_RUN=small a finished run is not looked for.
+    Raises InputError for an unknown shift or method, and for a shift whose images are not drawn.
+    """
+    config = smaller(shift_settings(shift))
+    wanted = resolve(list(methods) or ["main"], config)
+    names = [method.name for method in wanted]
+    run = None
+    if os.environ.get("LABOR_RUN") != "small":
+        run = finished_shift(shift, *names, few=few, seed=seed)
+    if run is None:
+        config = replace(config, few=tuple(few) or config.few)
+        small = home() / "runs" / "family-small" / shift
+        with Progress() as progress:
+            phases = ClassificationPhases(config, Where(), small, make_fabric(), progress)
+            phases.run(wanted, [seed])
+        labelled = any(label_numbers(method, config) != (None,) for method in wanted)
+        run = ClassificationRun(small, names, config.few if labelled else ())
+    return run if quiet else _opened(run)
+
+
+def _checked(kind: type[Run], folder: Path, name: str) -> Run:
+    try:
+        return kind(folder)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _opened(run: Run) -> Run:
+    size = "small run" if run.small else "run"
+    methods, seeds = ", ".join(run.methods), ", ".join(map(str, run.seeds))
+    print(f"Opened the {size} '{run.folder.name}': {methods}; seeds {seeds}.")
+    return run

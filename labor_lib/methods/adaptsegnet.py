@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers, update
+from labor_lib.train import Batch, Nets, Optimizers
 
 SOURCE, TARGET = 0.0, 1.0
 
@@ -30,9 +30,9 @@ def adversarial_loss(target_domain_logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(source_domain_logits: Tensor, target_domain_logits: Tensor) -> Tensor:
-    """What the discriminator minimises: each domain told apart, each half as published."""
-    told = domain_loss(source_domain_logits, SOURCE) + domain_loss(target_domain_logits, TARGET)
-    return told / 2
+    """What the discriminator minimises: each domain recognised, halved as published."""
+    both = domain_loss(source_domain_logits, SOURCE) + domain_loss(target_domain_logits, TARGET)
+    return both / 2
 
 
 def probabilities(level: Tensor, size: tuple[int, int] | None) -> Tensor:
@@ -59,42 +59,41 @@ def adaptsegnet_step(
     whole = len(weights) > 1
     size_source = batch.source_images.shape[-2:] if whole else None
     size_target = batch.target_images.shape[-2:] if whole else None
+    segmenter, names = nets["segmenter"], [f"discriminator{i}" for i in range(len(weights))]
+    discriminators = [nets[name] for name in names]
     parts: dict[str, Tensor] = {}
 
     # 1. the segmenter, with the discriminators held still
-    for discriminator in nets.discriminators:
+    for discriminator in discriminators:
         discriminator.requires_grad_(False)
-    opts.segmenter.zero_grad()
-    source_levels = nets.segmenter(batch.source_images)
+    opts["segmenter"].zero_grad()
+    source_levels = segmenter(batch.source_images)
     parts["source"] = segmentation_loss(
         source_levels, batch.source_labels, config.adversarial.auxiliary_weight
     )
     fabric.backward(parts["source"])
-    target_levels = nets.segmenter(batch.target_images)
+    target_levels = segmenter(batch.target_images)
     parts["adversarial"] = sum(
         weight * adversarial_loss(discriminator(probabilities(level, size_target)))
-        for weight, discriminator, level in zip(
-            weights, nets.discriminators, target_levels, strict=True
-        )
+        for weight, discriminator, level in zip(weights, discriminators, target_levels, strict=True)
     )
     on_target = parts["adversarial"]
     if target_loss is not None:
         parts["target"] = target_loss(target_levels)
         on_target = on_target + parts["target"]
     fabric.backward(on_target)
-    update(fabric, nets.segmenter, opts.segmenter, config)
+    opts["segmenter"].step()
 
     # 2. the discriminators, on outputs cut off from the segmenter
-    for discriminator, optimizer, source_level, target_level in zip(
-        nets.discriminators, opts.discriminators, source_levels, target_levels, strict=True
-    ):
+    for name, source_level, target_level in zip(names, source_levels, target_levels, strict=True):
+        discriminator = nets[name]
         discriminator.requires_grad_(True)
         loss = discriminator_loss(
             discriminator(probabilities(source_level.detach(), size_source)),
             discriminator(probabilities(target_level.detach(), size_target)),
         )
-        optimizer.zero_grad()
+        opts[name].zero_grad()
         fabric.backward(loss)
-        optimizer.step()
+        opts[name].step()
         parts["discriminator"] = parts.get("discriminator", 0) + loss
     return {name: value.item() for name, value in parts.items()}

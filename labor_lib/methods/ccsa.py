@@ -21,21 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from labor_lib.config import CcsaConfig
 from labor_lib.errors import InputError
-
-
-@dataclass(frozen=True)
-class CcsaConfig:
-    """The loss and the pairs, as in the authors' `main.py` and `Initialization.py`.
-
-    Optimiser and batches are the shift's, the same for all methods (`CCSA_DIGITS` has
-    the paper's).
-    """
-
-    alpha: float = 0.25
-    margin: float = 1.0
-    negatives: int = 3  # pairs of two classes for each pair of one class
-
 
 # ------------------------------------------------------------------------------------- losses
 

@@ -11,22 +11,14 @@ Domain labels: source 0, target 1.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labor_lib.methods.erm import Batch, classification_loss
-
-
-@dataclass(frozen=True)
-class DannConfig:
-    """The discriminator. Optimiser, rate and batches are the shift's, the same for all methods."""
-
-    widths: tuple[int, ...] = (100,)  # hidden units; paper: 100 for MNIST -> MNIST-M
-    gamma: float = 10.0  # how fast lambda rises; paper: 10
-    weight: float = 1.0  # times lambda; paper: 1
+from labor_lib.config import ClassificationConfig, DannConfig
+from labor_lib.methods.erm import classification_loss
+from labor_lib.train import Batch
 
 
 class _Reversal(torch.autograd.Function):
@@ -66,6 +58,11 @@ class Discriminator(nn.Sequential):
             layers += [nn.Linear(features, width), nn.ReLU()]
             features = width
         super().__init__(*layers, nn.Linear(features, 1))
+
+
+def dann_networks(net: nn.Module, twin: nn.Module, config: ClassificationConfig):
+    """The discriminator on the features of `net`."""
+    return {"discriminator": Discriminator(net.width, config.dann.widths)}
 
 
 def dann_step(fabric, nets, opts, batch: Batch, cfg: DannConfig) -> dict[str, float]:

@@ -4,35 +4,14 @@
 
 On the labels of one or several source domains this is empirical risk minimisation (ERM, "source
 only"); on the few target labels after that, fine-tuning; on both at once, joint training; on all
-target labels, the ceiling. AdaBN (Li et al. 2017) trains nothing: it replaces the BatchNorm
-statistics of a finished network by those of target images.
+target labels, the ceiling.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from labor_lib.runtime import derive_seed
-
-
-@dataclass
-class Batch:
-    """What one step is given, on the device; a method uses only what it may know.
-
-    images: B x C x H x W, float32, normalised. labels: B, int64. Source images of several domains
-    stand one domain after the other. pairs: P x 2, places in the source and in the target images
-    (CCSA). progress: the share of the training that is done, in [0, 1).
-    """
-
-    source_images: Tensor | None = None
-    source_labels: Tensor | None = None
-    target_images: Tensor | None = None
-    target_labels: Tensor | None = None
-    pairs: Tensor | None = None
-    progress: float = 0.0
+from labor_lib.train import Batch
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -78,38 +57,3 @@ def joint_step(fabric, nets, opts, batch: Batch, cfg=None) -> dict[str, float]:
     fabric.backward((source + target) / 2)
     opts["net"].step()
     return {"source": source.item(), "target": target.item()}
-
-
-def sample_in_batches(count: int, batch_size: int, most: int | None = None) -> list[Tensor]:
-    """A random sample of `most` of `count` image numbers (all by default), in equal batches.
-
-    Images that lie side by side in a folder are alike (one city, one sequence, one class), and the
-    mean of their batches' variances would lack what differs between the batches. The sample is the
-    same for every seed and method; within a batch the numbers rise.
-    """
-    generator = torch.Generator().manual_seed(derive_seed("statistics", count))
-    sample = torch.randperm(count, generator=generator)[:most]
-    return [part.sort().values for part in sample.tensor_split(-(-len(sample) // batch_size))]
-
-
-@torch.no_grad()
-def adapt_batchnorm(fabric, net: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Replace the BatchNorm statistics by the mean over `batches` of B x C x H x W images (AdaBN).
-
-    Returns how many BatchNorm layers there are: with none the network stays as it was. Dropout is
-    off, so the statistics are those that evaluation meets.
-    """
-    layers = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [layer.momentum for layer in layers]
-    net.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative mean
-        layer.train()
-    for images in batches if layers else ():
-        with fabric.autocast():
-            net(images)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    net.eval()
-    return len(layers)

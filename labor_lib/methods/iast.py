@@ -5,18 +5,21 @@ A threshold per class follows the confidences as images pass by; pixels above it
 below it are made confident by entropy, and the taught ones are kept from over-confidence.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labor_lib.config import Config
+from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import IGNORE
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.source_only import pixel_cross_entropy
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch, Nets, Optimizers, image_batches, predict
 
 
 def update_thresholds(
@@ -67,16 +70,64 @@ def select_pseudo_labels(
         yield pseudo_labels(probs, thresholds)
 
 
+class StoredLabels:
+    """Label maps in a NumPy file, N x H x W uint8: call with an image number to get its map.
+
+    Processes that read images receive the path, not the labels.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, index: int) -> np.ndarray:
+        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[index])
+
+
+def write_pseudo_labels(
+    fabric, net: nn.Module, folder: SegmentationFolder, config: Config, alpha: float, path: Path
+) -> StoredLabels:
+    """Pseudo labels of every image, in a file that is read as needed.
+
+    Warns where there is not a single one: nothing would be learnt from them.
+    """
+    size, settings = config.data.target_size, config.self_training
+    net.eval()
+    numbers = torch.arange(len(folder)).split(settings.batch_size)
+    images = image_batches(folder, config, fabric.device, numbers)
+    parts = select_pseudo_labels(
+        (predict(fabric, net, batch, size) for batch in images),
+        len(folder.class_set),
+        alpha=alpha,
+        beta=settings.beta,
+        gamma=settings.gamma,
+        start=settings.start,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(folder), *size)}
+    found = False
+    with path.open("wb") as file:  # written, not mapped: a full disk is an error, not a crash
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            found |= bool((part != IGNORE).any())
+            file.write(part.cpu().numpy().tobytes())
+    if not found:
+        warnings.warn("no pixel is confident enough for a pseudo label", stacklevel=2)
+    return StoredLabels(path)
+
+
 def entropy_loss(logits: Tensor, ignored: Tensor) -> Tensor:
-    """Mean entropy over the ignored pixels, in nats; logits at the size of `ignored`."""
+    """-p log p, mean over the ignored pixels *and* the C classes, as in the authors' code.
+
+    logits: B x C x H x W, at the size of `ignored`, B x H x W booleans.
+    """
     log_probs = logits.log_softmax(dim=1)
-    entropy = -(log_probs.exp() * log_probs).sum(dim=1)  # B x H x W
+    entropy = -(log_probs.exp() * log_probs).mean(dim=1)  # B x H x W, nats / C
     return (entropy * ignored).sum() / ignored.sum().clamp(min=1)
 
 
 def confidence_kld_loss(logits: Tensor, labelled: Tensor) -> Tensor:
-    """-(1/C) sum_c log p_c, mean over the labelled pixels: distance from the uniform."""
-    kld = -logits.log_softmax(dim=1).mean(dim=1)  # B x H x W
+    """-(1/C) log p: distance from the uniform, mean over the labelled pixels and the C classes."""
+    kld = -logits.log_softmax(dim=1).mean(dim=1) / logits.shape[1]  # B x H x W
     return (kld * labelled).sum() / labelled.sum().clamp(min=1)
 
 

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from labor_lib.config import Config, SelectorConfig
+from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.mcd import l1_discrepancy, parameter_similarity
 from labor_lib.methods.source_only import pixel_cross_entropy, segmentation_loss
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.runtime import seed_everything
+from labor_lib.train import Batch, Labels, Nets, Optimizers, segmentation_batches, train
 
 
 class PixelSelector(nn.Module):
@@ -41,6 +43,10 @@ class PixelSelector(nn.Module):
                 for weight in head.parameters():
                     spread = settings.noise * weight.std(correction=0)
                     weight.add_(spread * torch.randn(weight.shape).to(weight.device))
+
+    def train(self, mode: bool = True) -> "PixelSelector":
+        """BatchNorm keeps the segmenter's statistics, which belong to the target by now."""
+        return super().train(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """B x 3 x H x W -> two logits, each B x C x h x w."""
@@ -71,14 +77,15 @@ def selector_loss(
 
 
 def selector_step(
-    fabric, selector, optimizer, images: Tensor, pseudo: Tensor, settings: SelectorConfig
+    fabric, nets: Nets, opts: Optimizers, batch: Batch, settings: SelectorConfig
 ) -> dict[str, float]:
-    """One update of both classifiers; also tells the share of the mask in this batch."""
-    first, second = selector(images)
+    """One update of both classifiers; also reports the share of the mask in this batch."""
+    selector, pseudo = nets["selector"], batch.target_labels
+    first, second = selector(batch.target_images)
     losses = selector_loss(selector, first, second, pseudo, settings)
-    optimizer.zero_grad()
+    opts["selector"].zero_grad()
     fabric.backward(losses["total"])
-    optimizer.step()
+    opts["selector"].step()
     size = pseudo.shape[-2:]
     with torch.no_grad():
         mask = inconsistency_mask(upsample(first, size), upsample(second, size))
@@ -87,6 +94,35 @@ def selector_step(
         "loss6": losses["loss6"].item(),
         "mask_share": mask.float().mean().item(),
     }
+
+
+def train_selector(
+    fabric,
+    segmenter: nn.Module,
+    folder: SegmentationFolder,
+    pseudo: Labels,
+    config: Config,
+    settings: SelectorConfig,
+    seed: int,
+    **options,
+) -> tuple[PixelSelector, list[dict[str, float]]]:
+    """A fresh pixel selector trained on pseudo labels, and the losses of every step.
+
+    options: of `train`, such as `checkpoint` and `on_step`.
+    """
+    seed_everything(seed, "selector")
+    selector = PixelSelector(segmenter, settings).to(fabric.device)
+    parameters = [p for p in selector.parameters() if p.requires_grad]
+    batches = segmentation_batches(
+        fabric, config, None, folder, pseudo,
+        steps=settings.steps, seed=seed, batch_size=settings.batch_size, order="images",
+    )  # fmt: skip
+    opts = {"selector": torch.optim.Adam(parameters, settings.learning_rate)}
+    history = train(
+        fabric, {"selector": selector}, opts, selector_step, batches, settings,
+        steps=settings.steps, seed=seed, **options,
+    )  # fmt: skip
+    return selector, history
 
 
 def labor_step(

@@ -1,124 +1,204 @@
-"""Every method of the comparison by name: one line each, tests run over all of them."""
+"""Every method by name: a row of the tables is an entry here, and the tests run over all of them.
 
+A new method is a file with its loss and step, and one entry.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
+from labor_lib.config import ClassificationConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.ccsa import ccsa_step
+from labor_lib.methods.dann import dann_networks, dann_step
+from labor_lib.methods.erm import erm_step, joint_step, target_step
 from labor_lib.methods.iast import iast_step
 from labor_lib.methods.labor import labor_step
-from labor_lib.methods.source_only import (
-    source_only_step,
-    supervised_step,
-    supervised_target_step,
+from labor_lib.methods.sagnet import (
+    pooled_networks,
+    pooled_step,
+    sagnet_networks,
+    sagnet_parameters,
+    sagnet_step,
 )
-from labor_lib.train import Step
+from labor_lib.methods.source_only import source_only_step, supervised_step, supervised_target_step
+from labor_lib.nets import digits
+from labor_lib.runtime import seed_everything
+from labor_lib.train import Nets, Optimizers, Step
+
+
+@dataclass(frozen=True)
+class Style:
+    """How figures draw a method. filled: whether its marker is."""
+
+    colour: str
+    marker: str = "o"
+    line: str | tuple = "-"
+    filled: bool = True
 
 
 @dataclass(frozen=True)
 class Method:
-    """What one row of the table does after the warm-up that all share.
+    """What one row of a table is: its step, and what it may know of the target.
 
-    warm_up     "source" then "source_more" (source labels alone, at equal steps), or "adversarial"
-    labels      what it may know of the target: "none", "pseudo", "asked" or "all"
-    rule        for "asked": the selection rule in `labor_lib.selection.rules`
-    budget      for "asked": "pixels", "points", or "mask" (what the mask holds, capped)
-    selector    for "asked": the pixel selector's settings in the configuration, if it needs one
-    statistics  the BatchNorm statistics that it is evaluated with: "source" or "target"
+    sees        "nothing", "images", "pseudo" labels, "points", "pixels", "few" labels, or "all"
+    source      whether its steps take source images
     trains_as   the method whose networks it shares, where only the evaluation differs
+    adapts      whether it ends with the target's BatchNorm statistics
+    networks    builds its further networks. Segmentation: (config, classes) -> networks by name;
+                classification: (net, a second one of its kind, config) -> networks by name
+    parameters  classification: (nets, config) -> parameters of further optimisers by name
+    style       how figures draw it; by default what `sees` suggests
+
+    Segmentation, after the warm-up that all methods share:
+    warm_up       "adversarial", or "source_more" (source labels alone, at equal steps)
+    rule          of `selection.rules`, for methods that ask a person
+    selector      the field of `Config` with the pixel selector's settings, where it has one
+    whole_mask    whether it asks the whole mask (capped) instead of a budget
+    pixels        share of an image instead of the configuration's
+    steps_factor  times the configuration's stage steps
+
+    Classification:
+    settings     the field of `ClassificationConfig` with its settings
+    pairs        whether its batches are pairs of source and target images
+    begins_with  the method whose last weights it starts from
+    steps        the field of `TrainingConfig` with the number of its steps
     """
 
     name: str
     title: str
     step: Step
-    warm_up: str = "adversarial"
-    labels: str = "none"
-    rule: str = ""
-    budget: str = ""
-    selector: str = ""
-    statistics: str = "target"
+    sees: str = "nothing"
+    source: bool = True
     trains_as: str = ""
-    use_source: bool = True
-    use_target: bool = True
+    adapts: bool = False
+    networks: Callable[..., Nets] | None = None
+    parameters: Callable[..., dict[str, list[nn.Parameter]]] | None = None
+    style: Style | None = None
+    warm_up: str = "adversarial"
+    rule: str = ""
+    selector: str = ""
+    whole_mask: bool = False
+    pixels: float | None = None
     steps_factor: int = 1
-    pixels: float | None = None  # share of an image instead of the configuration's
+    settings: str = ""
+    pairs: bool = False
+    begins_with: str = ""
+    steps: str = "steps"
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked for labels of chosen pixels."""
+        return self.sees in ("points", "pixels")
+
+    @property
+    def kind(self) -> str:
+        """What tables and figures group by: "none", "points", "pixels", "few" or "all"."""
+        return "none" if self.sees in ("nothing", "images", "pseudo") else self.sees
 
 
-_METHODS = (
-    Method(
-        "source_only", "source only", source_only_step,
-        warm_up="source_more", statistics="source", use_target=False,
-    ),
-    Method(
-        "adabn", "AdaBN (target BatchNorm statistics)", source_only_step,
-        warm_up="source_more", trains_as="source_only", use_target=False,
-    ),
-    Method("adaptsegnet", "AdaptSegNet (UDA)", adaptsegnet_step),
-    Method("iast", "IAST's pseudo labels (UDA)", iast_step, labels="pseudo"),
-    Method(
-        "random_points", "random points", labor_step,
-        labels="asked", rule="random", budget="points",
-    ),
-    Method(
-        "margin_points", "margin points", labor_step,
-        labels="asked", rule="margin", budget="points",
-    ),
-    Method(
-        "ppl", "LabOR PPL", labor_step,
-        labels="asked", rule="ppl", budget="points", selector="selector",
-    ),
-    Method(
-        "random_pixels_0.5", "random pixels, 0.5 %", labor_step,
-        labels="asked", rule="random", budget="pixels", pixels=0.005,
-    ),
-    Method(
-        "spl_sampled_0.5", "LabOR SPL, sampled, 0.5 %", labor_step,
-        labels="asked", rule="spl_sampled", budget="pixels", selector="selector", pixels=0.005,
-    ),
-    Method(
-        "random_pixels", "random pixels", labor_step,
-        labels="asked", rule="random", budget="pixels",
-    ),
-    Method(
-        "spl", "LabOR SPL, whole mask", labor_step,
-        labels="asked", rule="spl", budget="mask", selector="spl_selector",
-    ),
-    Method(
-        "spl_sampled", "LabOR SPL, sampled", labor_step,
-        labels="asked", rule="spl_sampled", budget="pixels", selector="selector",
-    ),
-    Method(
-        "supervised_target", "supervised, target only", supervised_target_step,
-        labels="all", use_source=False,
-    ),
-    Method("supervised", "supervised, source + target", supervised_step, labels="all"),
-    Method("supervised_x2", "supervised, 2 x stage steps", supervised_step, labels="all",
-           steps_factor=2),
-    Method("supervised_x4", "supervised, 4 x stage steps", supervised_step, labels="all",
-           steps_factor=4),
+# ---------------------------------------------------------------------------- segmentation
+
+_SEGMENTATION = (
+    Method("source_only", "source only", source_only_step, warm_up="source_more",
+           style=Style("#9a9a9a", "x", (0, (1, 2)))),
+    Method("adabn", "AdaBN (target BatchNorm statistics)", source_only_step, sees="images",
+           warm_up="source_more", trains_as="source_only", adapts=True,
+           style=Style("#8a8a8a", "+", (0, (4, 3)))),
+    Method("adaptsegnet", "AdaptSegNet (UDA)", adaptsegnet_step, sees="images", adapts=True,
+           style=Style("#6e6e6e", "1", (0, (6, 2, 1, 2)))),
+    Method("iast", "IAST's pseudo labels (UDA)", iast_step, sees="pseudo", adapts=True,
+           style=Style("#555555", "2", (0, (10, 3)))),
+    Method("random_points", "random points", labor_step, sees="points", adapts=True,
+           rule="random", style=Style("#56b4e9", "v", filled=False)),
+    Method("margin_points", "margin points", labor_step, sees="points", adapts=True,
+           rule="margin", style=Style("#2b8cc4", "^", filled=False)),
+    Method("ppl", "LabOR PPL", labor_step, sees="points", adapts=True, rule="ppl",
+           selector="selector", style=Style("#0072b2", "o")),
+    Method("random_pixels_0.5", "random pixels, 0.5 %", labor_step, sees="pixels", adapts=True,
+           rule="random", pixels=0.005, style=Style("#e69f00", "<", "--", filled=False)),
+    Method("spl_sampled_0.5", "LabOR SPL, sampled, 0.5 %", labor_step, sees="pixels", adapts=True,
+           rule="spl", selector="selector", pixels=0.005,
+           style=Style("#b04a00", "p", "--", filled=False)),
+    Method("random_pixels", "random pixels", labor_step, sees="pixels", adapts=True,
+           rule="random", style=Style("#e69f00", "s")),
+    Method("spl", "LabOR SPL, whole mask", labor_step, sees="pixels", adapts=True, rule="spl",
+           selector="spl_selector", whole_mask=True, style=Style("#d55e00", "P")),
+    Method("spl_sampled", "LabOR SPL, sampled", labor_step, sees="pixels", adapts=True,
+           rule="spl", selector="selector", style=Style("#8c3b00", "D")),
+    Method("supervised_target", "supervised, target only", supervised_target_step, sees="all",
+           adapts=True, source=False, style=Style("#000000", "h", (0, (1, 1)))),
+    Method("supervised", "supervised, source + target", supervised_step, sees="all", adapts=True,
+           style=Style("#000000", "*")),
+    Method("supervised_x2", "supervised, 2 x stage steps", supervised_step, sees="all",
+           adapts=True, steps_factor=2, style=Style("#000000", "d", (0, (5, 2)))),
+    Method("supervised_x4", "supervised, 4 x stage steps", supervised_step, sees="all",
+           adapts=True, steps_factor=4, style=Style("#000000", "X", (0, (8, 2, 1, 2)))),
 )  # fmt: skip
-
-METHODS = {method.name: method for method in _METHODS}
+METHODS = {method.name: method for method in _SEGMENTATION}
 
 MAIN = (
-    "source_only",
-    "adabn",
-    "adaptsegnet",
-    "iast",
-    "random_pixels",
-    "ppl",
-    "spl",
-    "spl_sampled",
+    *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
     "supervised",
 )
 
 
-def resolve(names: list[str]) -> list[Method]:
-    """Methods by name; "main" and "all" stand for groups. Raises InputError for an unknown one."""
-    groups = {"all": list(METHODS), "main": list(MAIN)}
+# -------------------------------------------------------------------------- classification
+
+_CLASSIFICATION = (
+    Method("source_only", "source only (ERM)", erm_step, style=Style("#9a9a9a", "x", (0, (1, 2)))),
+    Method("adabn", "AdaBN", erm_step, sees="images", adapts=True, trains_as="source_only",
+           style=Style("#707070", "+", (0, (4, 3)))),
+    Method("dann", "DANN", dann_step, sees="images", adapts=True, settings="dann",
+           networks=dann_networks, style=Style("#0072b2", "o")),
+    Method("finetune", "fine-tuning", target_step, sees="few", source=False,
+           begins_with="source_only", steps="finetune_steps",
+           style=Style("#e69f00", "^", "--", filled=False)),
+    Method("joint", "joint training", joint_step, sees="few",
+           style=Style("#b04a00", "D", (0, (6, 2, 1, 2)), filled=False)),
+    Method("ccsa", "CCSA", ccsa_step, sees="few", pairs=True, settings="ccsa",
+           style=Style("#d55e00", "s")),
+    Method("sagnet", "SagNet", sagnet_step, settings="sagnet", networks=sagnet_networks,
+           parameters=sagnet_parameters, style=Style("#009e73", "P")),
+    Method("sagnet_pooled", "SagNet as in DomainBed", pooled_step, settings="sagnet",
+           networks=pooled_networks, style=Style("#56b4e9", "v", filled=False)),
+    Method("target", "all target labels", target_step, sees="all", source=False,
+           style=Style("#000000", "*")),
+)  # fmt: skip
+CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
+
+
+def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
+    """Methods by name, "main" and "all" standing for groups: of segmentation, or with a
+    configuration those that apply to its shift. Raises InputError for others."""
+    known = METHODS if config is None else {name: CLASSIFICATION[name] for name in config.methods}
+    groups = {"all": list(known), "main": list(MAIN if config is None else config.main)}
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
-        if name not in METHODS:
+        if name not in known:
+            why = "is unknown"
+            if config is not None and name in CLASSIFICATION:
+                why = f"does not apply to '{config.shift}'"
             raise InputError(
-                f"unknown method '{name}': choose from {', '.join(METHODS)}, or main, or all"
+                f"method '{name}' {why}: choose from {', '.join(known)}, or main, or all"
             )
-    return [METHODS[name] for name in dict.fromkeys(flat)]
+    return [known[name] for name in dict.fromkeys(flat)]
+
+
+def build_classification(
+    method: Method, config: ClassificationConfig, classes: int, channels: int, seed: int
+) -> tuple[Nets, Optimizers]:
+    """Fresh networks and optimisers of a method; "net" starts alike for all methods of a seed."""
+    training = config.training
+    seed_everything(seed, "networks")
+    nets = {"net": digits.build(training, classes, channels, distances=method.pairs)}
+    if method.networks:
+        seed_everything(seed, "networks", method.name)
+        twin = digits.build(training, classes, channels)
+        nets |= method.networks(nets["net"], twin, config)
+    parameters = {name: list(net.parameters()) for name, net in nets.items()}
+    if method.parameters:
+        parameters |= method.parameters(nets, config)
+    return nets, {name: digits.optimizer(p, training) for name, p in parameters.items()}

@@ -17,24 +17,14 @@ SagNet: it randomises the pooled vector (one mean and variance an image, not one
 rests are single layers, and the adversary moves all of the featurizer.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from labor_lib.config import ClassificationConfig, SagNetConfig
 from labor_lib.errors import InputError
-from labor_lib.methods.erm import Batch, classification_loss
+from labor_lib.methods.erm import classification_loss
 from labor_lib.nets.digits import StagedClassifier
-
-
-@dataclass(frozen=True)
-class SagNetConfig:
-    """Where the network is cut, and the adversary. The optimisers are the shift's."""
-
-    stages: int = 2  # before the cut, stem included; paper: 2 of ResNet's 4 ("stage 3")
-    adversarial_weight: float = 0.1
-    clip: float = 0.1  # norm of the adversary's gradient
-
+from labor_lib.train import Batch, Nets
 
 # ------------------------------------------------------------------------------ randomisation
 
@@ -88,23 +78,42 @@ def draw_others(count: int, device: torch.device) -> Tensor:
 
 
 def adversarial_loss(style_logits: Tensor) -> Tensor:
-    """-mean over images and classes of log p: least where the style network knows nothing."""
+    """-mean over images and classes of log p: least where the style network knows nothing.
+
+    The authors take log(p + 1e-5), which bounds the loss; the log-softmax needs no bound.
+    """
     return -style_logits.float().log_softmax(dim=1).mean()
 
 
-def style_network(net: StagedClassifier, twin: StagedClassifier, stages: int) -> StagedClassifier:
-    """The second rest: `twin` without its stages before the cut; takes early features.
+def sagnet_networks(net: nn.Module, twin: nn.Module, config: ClassificationConfig) -> Nets:
+    """The style network: `twin`, which is changed in place, without its stages before the cut.
 
-    net, twin: two networks of one architecture; `twin` is changed in place. Raises InputError where
-    the cut leaves no stage on one of its sides.
+    net, twin: two networks of one architecture. Raises InputError where it has no stages, or where
+    the cut leaves none on one of its sides.
     """
+    stages = config.sagnet.stages
+    if not isinstance(net, StagedClassifier):
+        raise InputError(
+            f"SagNet cuts a network between its stages, and '{config.training.network}' has none: "
+            "use small or resnet18"
+        )
     if not 0 < stages < len(net.stages):
         raise InputError(
             f"SagNet's cut after stage {stages}: this network has {len(net.stages)} stages; "
             f"choose 1 to {len(net.stages) - 1}"
         )
     twin.stages = twin.stages[stages:]
-    return twin
+    return {"style": twin}
+
+
+def pooled_networks(net: nn.Module, twin: nn.Module, config: ClassificationConfig) -> Nets:
+    """DomainBed's style network: one linear layer on the pooled vector."""
+    return {"style": twin.classifier}
+
+
+def sagnet_parameters(nets: Nets, config: ClassificationConfig) -> dict[str, list[nn.Parameter]]:
+    """What the adversary's own optimiser moves."""
+    return {"adversary": early_affines(nets["net"], config.sagnet.stages)}
 
 
 def early_affines(net: StagedClassifier, stages: int) -> list[nn.Parameter]:

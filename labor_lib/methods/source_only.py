@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.labels import IGNORE
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers, update
+from labor_lib.train import Batch, Nets, Optimizers
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,11 +34,11 @@ def source_only_step(
     fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
 ) -> dict[str, float]:
     """One update on source labels alone."""
-    levels = nets.segmenter(batch.source_images)
+    levels = nets["segmenter"](batch.source_images)
     loss = segmentation_loss(levels, batch.source_labels, config.adversarial.auxiliary_weight)
-    opts.segmenter.zero_grad()
+    opts["segmenter"].zero_grad()
     fabric.backward(loss)
-    update(fabric, nets.segmenter, opts.segmenter, config)
+    opts["segmenter"].step()
     return {"source": loss.item()}
 
 
@@ -46,11 +46,11 @@ def supervised_target_step(
     fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
 ) -> dict[str, float]:
     """One update on target labels alone."""
-    levels = nets.segmenter(batch.target_images)
+    levels = nets["segmenter"](batch.target_images)
     loss = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
-    opts.segmenter.zero_grad()
+    opts["segmenter"].zero_grad()
     fabric.backward(loss)
-    update(fabric, nets.segmenter, opts.segmenter, config)
+    opts["segmenter"].step()
     return {"target": loss.item()}
 
 
@@ -62,13 +62,13 @@ def supervised_step(
     No adversary: with every target label there is nothing left for it to guess.
     """
     weight = config.adversarial.auxiliary_weight
-    opts.segmenter.zero_grad()
+    opts["segmenter"].zero_grad()
     # 1. source
-    source = segmentation_loss(nets.segmenter(batch.source_images), batch.source_labels, weight)
+    source = segmentation_loss(nets["segmenter"](batch.source_images), batch.source_labels, weight)
     fabric.backward(source)
     # 2. target
-    target = segmentation_loss(nets.segmenter(batch.target_images), batch.target_labels, weight)
+    target = segmentation_loss(nets["segmenter"](batch.target_images), batch.target_labels, weight)
     fabric.backward(target)
     # 3. one step for both
-    update(fabric, nets.segmenter, opts.segmenter, config)
+    opts["segmenter"].step()
     return {"source": source.item(), "target": target.item()}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
+from labor_lib.config import TrainingConfig
 from labor_lib.errors import InputError
 
 
@@ -164,3 +165,36 @@ def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) 
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [nn.Sequential(stem, body.layer1), body.layer2, body.layer3, body.layer4]
     return StagedClassifier(stages, 512, _linear(512, classes, dropout))
+
+
+def build(
+    training: TrainingConfig, classes: int, channels: int, distances: bool = False
+) -> Classifier:
+    """A fresh network; seed before calling. Raises InputError for an unknown one.
+
+    distances: whether the method measures distances of features. The same layers and weights; in
+    DANN's network the features then end after the hidden layers, as in CCSA's, for on its 1,200
+    early values CCSA's squared distances are so large that the training diverges.
+    """
+    if training.network == "ccsa":
+        return CcsaNet(classes, channels)
+    if training.network == "dann":
+        return DannNet(classes, channels, hidden=distances)
+    if training.network == "small":
+        return small_net(
+            classes, channels=channels, widths=training.widths, stride=training.stride,
+            dropout=training.dropout,
+        )  # fmt: skip
+    if training.network == "resnet18":
+        return resnet18_net(classes, imagenet=training.imagenet, dropout=training.dropout)
+    raise InputError(f"unknown network '{training.network}': choose small, ccsa, dann or resnet18")
+
+
+def optimizer(parameters: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser of a shift. Raises InputError for an unknown one."""
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay)
+    if training.optimizer == "adadelta":
+        return torch.optim.Adadelta(parameters, rate, rho=0.95, eps=1e-8, weight_decay=decay)
+    raise InputError(f"unknown optimizer '{training.optimizer}': choose sgd or adadelta")

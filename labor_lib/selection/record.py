@@ -6,13 +6,11 @@ at the size the network works at. After the oracle has answered, each position h
 """
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from torch import Tensor
 
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE
@@ -30,22 +28,6 @@ class Selection:
     size: tuple[int, int]
     positions: list[np.ndarray] = field(default_factory=list)
     answers: list[np.ndarray] = field(default_factory=list)
-
-    @classmethod
-    def from_masks(cls, masks: Tensor) -> "Selection":
-        """From B x H x W booleans."""
-        flat = masks.flatten(1).cpu().numpy()
-        return cls(tuple(masks.shape[-2:]), [np.flatnonzero(mask) for mask in flat])
-
-    @classmethod
-    def join(cls, parts: Iterable["Selection"]) -> "Selection":
-        """The images of several selections, one after the other."""
-        parts = list(parts)
-        return cls(
-            parts[0].size,
-            [positions for part in parts for positions in part.positions],
-            [answers for part in parts for answers in part.answers],
-        )
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -72,16 +54,14 @@ class Selection:
 
     def save(self, path: Path) -> None:
         """Compressed NumPy file without pickles."""
-        empty = np.empty(0, np.int64)  # concatenate needs at least one array
+        nothing = np.empty(0, np.int64)  # concatenate needs at least one array
         with writing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 size=np.array(self.size),
                 counts=np.array([len(positions) for positions in self.positions]),
-                positions=np.concatenate([*self.positions, np.empty(0, np.int64)]).astype(
-                    np.uint32
-                ),
-                answers=np.concatenate([*self.answers, empty]).astype(np.uint8),
+                positions=np.concatenate([*self.positions, nothing]).astype(np.uint32),
+                answers=np.concatenate([*self.answers, nothing]).astype(np.uint8),
             )
 
     @classmethod
@@ -117,13 +97,6 @@ class Masks:
 
     size: tuple[int, int]
     packed: np.ndarray
-
-    @classmethod
-    def from_masks(cls, parts: Iterable[Tensor]) -> "Masks":
-        """From several B x H x W booleans, one after the other."""
-        parts = list(parts)
-        packed = [np.packbits(part.flatten(1).cpu().numpy(), axis=1) for part in parts]
-        return cls(tuple(parts[0].shape[-2:]), np.concatenate(packed))
 
     def __len__(self) -> int:
         return len(self.packed)

@@ -1,52 +1,79 @@
-"""Which pixels to ask: pure rules from probabilities to a selection.
+"""Which pixels to ask: pure rules from one image's probabilities to flat positions.
 
-Every rule has the same form: probabilities B x C x H x W (of the two classifiers of the pixel
-selector, or twice the segmenter's), `budget` (pixels an image in this stage), `taken`
-(B x H x W, pixels asked before) and a generator on the CPU. No model, no file.
+A rule is a function `Candidates -> positions`; a new one is a function here and a line in `RULES`.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from labor_lib.methods.labor import inconsistency_mask
-from labor_lib.selection.record import Selection
 
 
-def _highest(scores: Tensor, budget: int) -> Tensor:
-    """B x H x W booleans: the `budget` highest finite scores of each image."""
-    flat = scores.flatten(1)
-    best = flat.topk(min(budget, flat.shape[1]), dim=1)
-    chosen = torch.zeros_like(flat, dtype=torch.bool)
-    chosen.scatter_(1, best.indices, best.values.isfinite())
-    return chosen.view(scores.shape)
+@dataclass
+class Candidates:
+    """What a rule is given of one image.
 
-
-def _uniform(allowed: Tensor, budget: int, generator: Generator) -> Tensor:
-    """A uniform sample of at most `budget` of the allowed pixels of each image."""
-    scores = torch.rand(allowed.shape, generator=generator).to(allowed.device)
-    return _highest(scores.masked_fill(~allowed, -torch.inf), budget)
-
-
-def spl(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Generator):
-    """SPL: every pixel where the classifiers disagree (LabOR, section 3.3).
-
-    `budget` is only a cap: an image whose mask is larger is asked a uniform sample of it.
+    first, second: C x H x W probabilities of the selector's two classifiers, or twice those of the
+    segmenter. budget: pixels to ask in this stage. taken: H x W booleans, asked before. generator:
+    of random numbers, on the CPU. compute_features: the network's F x h x w features, computed when
+    a rule reads `features`.
     """
-    mask = inconsistency_mask(first, second) & ~taken
-    return Selection.from_masks(_uniform(mask, budget, generator))
+
+    first: Tensor
+    second: Tensor
+    budget: int
+    taken: Tensor | None = None
+    generator: Generator = field(default_factory=Generator)
+    compute_features: Callable[[], Tensor] | None = None
+
+    def __post_init__(self):
+        if self.taken is None:
+            self.taken = torch.zeros_like(self.first[0], dtype=torch.bool)
+
+    @cached_property
+    def features(self) -> Tensor:
+        return self.compute_features()
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """Mean of both classifiers: C x H x W."""
+        return (self.first + self.second) / 2
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Where the classifiers disagree and nothing was asked before: H x W booleans."""
+        return inconsistency_mask(self.first[None], self.second[None])[0] & ~self.taken
+
+    def highest(self, scores: Tensor) -> Tensor:
+        """The positions, at most `budget`, of the highest finite scores; scores: H x W."""
+        best = scores.flatten().topk(min(self.budget, scores.numel()))
+        return best.indices[best.values.isfinite()].sort().values
+
+    def sample(self, allowed: Tensor) -> Tensor:
+        """At most `budget` of the allowed positions, uniformly; allowed: H x W booleans."""
+        scores = torch.rand(allowed.shape, generator=self.generator).to(allowed.device)
+        return self.highest(scores.masked_fill(~allowed, -torch.inf))
 
 
-def spl_sampled(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Generator):
-    """A uniform sample of a mask that is larger than the budget.
+Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, rising
 
-    Not in the paper. A small mask hugs a few borders; a sample of a large one spreads. Where the
-    mask is smaller than the budget, all of it is asked and the rest is not spent.
+
+def spl(image: Candidates) -> Tensor:
+    """SPL: the pixels where the classifiers disagree (LabOR, section 3.3).
+
+    A mask of more pixels than the budget is sampled uniformly. For the paper's whole mask the
+    budget is only a cap; sampling a larger mask spreads the questions, where a small one follows a
+    few borders (not in the paper).
     """
-    return spl(first, second, budget, taken, generator)
+    return image.sample(image.mask)
 
 
-def ppl(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Generator):
+def ppl(image: Candidates) -> Tensor:
     """PPL: one point per predicted class, the uncertain pixel nearest to the class's mean.
 
     D(k) = pixels of the mask predicted k; mu(k) = mean of their probability vectors; the pixel of
@@ -54,16 +81,9 @@ def ppl(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Ge
     whose probabilities: we take the mean of both classifiers. Pixels asked before are left out of
     D(k) and of its mean. Where there are more classes than `budget`, the largest D(k) are served.
     """
-    probs = (first + second) / 2
-    allowed = inconsistency_mask(first, second) & ~taken
-    chosen = torch.zeros_like(allowed)
-    for vectors, inside, out in zip(
-        probs.flatten(2), allowed.flatten(1), chosen.flatten(1), strict=True
-    ):
-        points = representative_points(vectors.T[inside])
-        where = inside.nonzero()[:, 0]
-        out[where[points[:budget]]] = True
-    return Selection.from_masks(chosen)
+    where = image.mask.flatten().nonzero()[:, 0]
+    points = representative_points(image.probs.flatten(1).T[where])
+    return where[points[: image.budget]].sort().values
 
 
 def representative_points(vectors: Tensor) -> Tensor:
@@ -83,22 +103,15 @@ def representative_points(vectors: Tensor) -> Tensor:
     return torch.stack(points) if points else torch.empty(0, dtype=torch.long)
 
 
-def random(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Generator):
+def random(image: Candidates) -> Tensor:
     """Uniform over the image: the control for every choice of pixels or points."""
-    return Selection.from_masks(_uniform(~taken, budget, generator))
+    return image.sample(~image.taken)
 
 
-def margin(first: Tensor, second: Tensor, budget: int, taken: Tensor, generator: Generator):
+def margin(image: Candidates) -> Tensor:
     """The smallest difference between the two most probable classes (Scheffer et al., 2001)."""
-    two = ((first + second) / 2).topk(2, dim=1).values  # B x 2 x H x W
-    margin = two[:, 0] - two[:, 1]
-    return Selection.from_masks(_highest((-margin).masked_fill(taken, -torch.inf), budget))
+    two = image.probs.topk(2, dim=0).values  # 2 x H x W
+    return image.highest((two[1] - two[0]).masked_fill(image.taken, -torch.inf))
 
 
-RULES = {
-    "spl": spl,
-    "spl_sampled": spl_sampled,
-    "ppl": ppl,
-    "random": random,
-    "margin": margin,
-}
+RULES: dict[str, Rule] = {"spl": spl, "ppl": ppl, "random": random, "margin": margin}

@@ -1,0 +1,407 @@
+"""The phases of a classification run: methods over seeds, domains left out, numbers of labels.
+
+    runs/family/textured/seed0/dann/                  one method; with labels: ccsa-3 (3 a class)
+    runs/family/styles/seed0/sketch/sagnet/           generalisation: the domain left out, then
+        net.safetensors, discriminator.safetensors    networks of the last step
+        selected.safetensors                          generalisation: of the best source validation
+        trace.csv, phase.json                         the losses of every step; the scores
+
+Within a seed all methods start from the same weights and are given the same images in the same
+order.
+
+*Adaptation* has a source and a target and is scored at the last step. *Generalisation* leaves out
+one domain at a time, as DomainBed does (Gulrajani & Lopez-Paz, ICLR 2021): trains on the others,
+keeps the weights with the best mean accuracy on held-out images of the *training* domains, and is
+scored on all images of the domain left out, which nothing before that has seen.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from labor_lib.config import ClassificationConfig, Where
+from labor_lib.data import classification as data
+from labor_lib.data.classification import SHIFTS as DRAWN_SHIFTS
+from labor_lib.data.classification import styles
+from labor_lib.errors import InputError
+from labor_lib.lab.pipeline import (
+    Phase,
+    machine_record,
+    read_phase,
+    run_phases,
+    save_nets,
+    seed_folders,
+    write_history,
+)
+from labor_lib.methods.adabn import adapt_batchnorm, sample_in_batches
+from labor_lib.methods.ccsa import make_pairs
+from labor_lib.methods.registry import CLASSIFICATION, Method, build_classification
+from labor_lib.metrics import accuracy, correct
+from labor_lib.runtime import derive_seed, load_weights, precision_of, save_weights
+from labor_lib.train import (
+    Nets,
+    Optimizers,
+    classification_batches,
+    learning_rate_factor,
+    prepare,
+    train,
+)
+
+MEAN = "mean"  # over the domains left out, in tables
+TEST_LIST = "(test list)"  # beside the names of domains
+MEMORY = 4e9  # bytes of decoded images that are kept; larger folders are decoded at every step
+
+
+# ------------------------------------------------------------------------------------ the data
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What one phase trains on and is scored on.
+
+    sources, validation: one domain or several, in the same order. few: the labelled target images.
+    target_train: the target's training images; its labels are for the ceiling.
+    """
+
+    sources: tuple
+    validation: tuple
+    target_test: object
+    target_train: object | None = None
+    few: object | None = None
+
+    @property
+    def channels(self) -> int:
+        return self.target_test.batch([0]).shape[1]
+
+    @property
+    def seen(self) -> Tensor:
+        """N booleans: test images that are among the few, pixel by pixel (CCSA's split files)."""
+        test = self.target_test.batch(range(len(self.target_test))).flatten(1)
+        mine = self.few.batch(range(len(self.few))).flatten(1)
+        return torch.stack([(test == image).all(dim=1) for image in mine]).any(dim=0)
+
+
+class Data:
+    """Makes the problems of a run. `targets`: the domains to leave out, or ("",) in adaptation."""
+
+    def __init__(self, config: ClassificationConfig, where: Where):
+        self.config, self.where = config, where
+        self.generalises = config.shift == "styles" or (
+            config.shift == "folder" and not where.target
+        )
+        self._folder = self._read() if config.shift == "folder" else {}
+        self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
+        self.targets = tuple(self.domains(0)) if self.generalises else ("",)
+        if self.generalises and len(self.targets) < 2:
+            raise InputError(f"{where.root}: one domain; leaving one out needs at least two")
+
+    def _read(self) -> dict:
+        """A folder's domains, in memory where they fit: all, or the source and the target alone.
+
+        Where DomainNet's lists lie beside these two, they say what is for training, and `TEST_LIST`
+        is what the target is tested on.
+        """
+        where, size = self.where, self.config.training.size
+        pair = (where.source, where.target)
+        if not where.target:
+            read = data.read_domains(where.root, size=size)
+            if MEAN in read:
+                raise InputError(f"{where.root / MEAN}: a domain of this name; rename it")
+        elif (where.root / f"{where.target}_train.txt").exists():
+            read = data.read_lists(where.root, pair, "train", size)
+            test = data.read_lists(where.root, pair[1:], "test", size)
+            read[TEST_LIST] = test[where.target]
+        else:
+            read = data.read_domains(where.root, pair, size)
+        if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
+            return {name: domain.load() for name, domain in read.items()}
+        return read
+
+    def counted(self) -> dict:
+        """A folder's classes, and how many images each domain has."""
+        if not self._folder:
+            return {}
+        counts = {name: len(domain) for name, domain in self._folder.items()}
+        return {"classes": list(next(iter(self._folder.values())).classes), "images": counts}
+
+    def _domains(self, seed: int):
+        """Domains by name, or a `Shift`."""
+        if self.config.shift == "folder":
+            return self._folder
+        if self.config.shift == "styles":
+            return styles(seed)
+        if self.config.shift == "mnistm":
+            return data.mnistm_shift(self.where.root, seed)
+        return DRAWN_SHIFTS[self.config.shift](seed)
+
+    def problem(self, seed: int, target: str, n: int | None) -> Problem:
+        """Of one seed, one domain left out, n labelled target images a class (None: none)."""
+        share, where = self.config.validation, self.where
+        if self.config.shift == "ccsa":
+            source, few, test = data.read_ccsa(where.root, n, where.repetition)
+            return Problem((source,), (), test, few=few)
+        domains = self.domains(seed)
+        if self.generalises:
+            parts = [
+                data.split(domain, (1 - share, share), seed)
+                for name, domain in domains.items()
+                if name != target
+            ]
+            training, validation = zip(*parts, strict=True)
+            return Problem(training, validation, domains[target])
+        shift = domains
+        if self.config.shift == "folder":
+            # without lists 60 % of the target is for training
+            of_target = (domains[where.target], domains.get(TEST_LIST))
+            if of_target[1] is None:
+                of_target = data.split(of_target[0], (0.6, 0.4), seed)
+            shift = data.Shift(
+                *data.split(domains[where.source], (1 - share, share), seed), *of_target
+            )
+        few = None if n is None else data.few(shift.target_train, n, seed)
+        return Problem(
+            (shift.source,), (shift.source_val,), shift.target_test, shift.target_train, few
+        )
+
+
+def label_numbers(method: Method, config: ClassificationConfig) -> tuple:
+    """Labels a class with which a method is run. CCSA's split files differ for each number."""
+    labelled = method.sees == "few" or config.shift == "ccsa"
+    return config.few if labelled else (None,)
+
+
+def phase_folder(out: Path, method: Method, seed: int, target: str, n: int | None) -> Path:
+    """Where a method's weights and scores lie."""
+    return out / f"seed{seed}" / target / (method.name if n is None else f"{method.name}-{n}")
+
+
+# ----------------------------------------------------------------------------------- the phases
+
+
+class ClassificationPhases:
+    """Makes the phases of one run folder."""
+
+    def __init__(self, config: ClassificationConfig, where: Where, out: Path, fabric, progress,
+                 command=""):  # fmt: skip
+        self.config, self.where, self.out = config, where, Path(out)
+        self.fabric, self.progress, self.command = fabric, progress, command
+        self.data = Data(config, where)
+
+    def run(self, methods: list[Method], seeds: list[int]) -> pd.DataFrame:
+        """Make what is missing of these methods and seeds; returns and writes all results."""
+        phases = []
+        for seed in seeds:
+            for target in self.data.targets:
+                for method in methods:
+                    for n in label_numbers(method, self.config):
+                        if seed == seeds[0]:  # what is bad stops the run here
+                            self._check(method, self.data.problem(seed, target, n))
+                        phases.append(self.phase(method, seed, target, n))
+        where = {name: getattr(self.where, name) for name in ("source", "target", "repetition")}
+        root = self.where.root
+        record = (
+            machine_record(self.fabric, self.command)
+            | where
+            | self.data.counted()
+            | {
+                "settings": self.config.as_dict(),
+                "root": None if root is None else str(root.resolve()),
+            }
+        )
+        return run_phases(self.out, phases, record, self.results, self.progress)
+
+    def _check(self, method: Method, problem: Problem) -> None:
+        size = self.config.training.batch_size
+        images = sum(min(size, len(domain)) for domain in problem.sources)
+        if method.settings == "sagnet" and images < 2:
+            names = ", ".join(domain.name for domain in problem.sources)
+            raise InputError(f"{names}: SagNet mixes images, and a step has one; add images")
+
+    def phase(self, method: Method, seed: int, target: str, n: int | None) -> Phase:
+        """One method; it starts from the phase whose weights it begins with or shares."""
+        needed, start = method.begins_with or method.trains_as, None
+        if needed:
+            before = CLASSIFICATION[needed]
+            own = n if n in label_numbers(before, self.config) else None
+            start = self.phase(before, seed, target, own)
+        steps = 0 if method.trains_as else getattr(self.config.training, method.steps)
+        words = [method.title, target, "" if n is None else f"{n} a class", f"seed {seed}"]
+        return Phase(
+            phase_folder(self.out, method, seed, target, n),
+            start,
+            steps,
+            ", ".join(filter(None, words)),
+            partial(self._make, method, seed, target, n, start, steps),
+        )
+
+    def _make(self, method, seed, target, n, start: Phase | None, steps: int, folder) -> dict:
+        problem, training = self.data.problem(seed, target, n), self.config.training
+        classes = len(problem.target_test.classes)
+        nets, opts = build_classification(method, self.config, classes, problem.channels, seed)
+        for net in nets.values():
+            net.to(self.fabric.device, memory_format=torch.channels_last)
+        if start is not None:
+            load_weights(nets["net"], start.path / "net.safetensors")
+        started = time.perf_counter()
+        if steps:
+            history = self._train(
+                method, problem, nets, opts, steps, derive_seed(seed, target or "run"), folder
+            )
+            write_history(folder / "trace.csv", history)
+        if method.adapts and not self._adapt(nets["net"], problem) and method.trains_as:
+            raise InputError(f"{method.name}: the network '{training.network}' has no BatchNorm")
+        seconds = time.perf_counter() - started
+        save_nets(nets, folder)
+        return {
+            "method": method.name,
+            "seed": seed,
+            "target": target or problem.target_test.name,
+            "few": n,
+            "steps": steps,
+            "train_seconds": seconds,
+            "scores": self._scores(nets["net"], problem, folder),
+        }
+
+    def _train(
+        self, method: Method, problem: Problem, nets: Nets, opts: Optimizers, steps, seed, folder
+    ) -> list[dict[str, float]]:
+        """With `select_every`, the network with the best mean accuracy on the training domains'
+        held-out images is kept as selected.safetensors (the earliest of equals)."""
+        fabric, training = self.fabric, self.config.training
+        of_target = {"few": problem.few, "nothing": None}.get(method.sees, problem.target_train)
+        pairs = None
+        if method.pairs:
+            labels = problem.sources[0].labels, problem.few.labels
+            pairs = make_pairs(*labels, self.config.ccsa.negatives, derive_seed(seed, "pairs"))
+
+        def validate(done: int, history: list[dict[str, float]]) -> None:
+            every = training.select_every
+            if not every or (done % every and done != steps):
+                return
+            best = max((row.get("validation", -1.0) for row in history), default=-1.0)
+            score = accuracy(fabric, nets["net"], problem.validation, training)
+            history[-1]["validation"] = score
+            if score > best:
+                save_weights(nets["net"], folder / "selected.safetensors")
+
+        return train(
+            fabric,
+            nets,
+            opts,
+            method.step,
+            classification_batches(
+                fabric, training, problem.sources if method.source else (), of_target,
+                pairs=pairs, steps=steps, seed=seed,
+            ),
+            getattr(self.config, method.settings) if method.settings else None,
+            steps=steps,
+            seed=seed,
+            rate=lambda number: learning_rate_factor(number / steps, training.schedule),
+            checkpoint=folder / "unfinished.pt",
+            checkpoint_steps=training.checkpoint_steps,
+            on_step=self.progress.step,
+            after_step=validate,
+        )  # fmt: skip
+
+    def _adapt(self, net: nn.Module, problem: Problem) -> int:
+        """Give the network the target's BatchNorm statistics; returns the number of its layers."""
+        training, target = self.config.training, problem.target_train
+        net.to(self.fabric.device)
+        batches = (
+            prepare(target.batch(numbers), training, self.fabric.device)
+            for numbers in sample_in_batches(len(target), training.inference_batch)
+        )
+        return adapt_batchnorm(self.fabric, net, batches)
+
+    def _scores(self, net: nn.Module, problem: Problem, folder: Path) -> dict[str, float]:
+        """Accuracies in percent.
+
+        accuracy: on the target's test images; in generalisation of the selected weights, with
+        `accuracy_last` of the last step. source_accuracy: mean over the sources' held-out images.
+        accuracy_unseen, test_seen: CCSA's test sets hold some of the few labelled images; the
+        accuracy without them, and how many they are.
+        """
+        training, last = self.config.training, {}
+        if (folder / "selected.safetensors").exists():
+            last["accuracy_last"] = accuracy(self.fabric, net, (problem.target_test,), training)
+            load_weights(net, folder / "selected.safetensors")
+        right = correct(self.fabric, net, problem.target_test, training).double()
+        scores = {"accuracy": 100 * right.mean().item()}
+        if problem.validation:
+            scores["source_accuracy"] = accuracy(self.fabric, net, problem.validation, training)
+        if self.config.shift == "ccsa":
+            seen = problem.seen
+            unseen = 100 * right[~seen].mean().item()
+            scores |= {"accuracy_unseen": unseen, "test_seen": int(seen.sum())}
+        return scores | last
+
+    # ------------------------------------------------------------------------------ results
+
+    def results(self) -> pd.DataFrame:
+        """A row for every finished phase in the folder; raises InputError for a damaged record."""
+        rows = []
+        for seed_folder in seed_folders(self.out).values():
+            for path in seed_folder.rglob("phase.json"):
+                phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
+                scores = phase.pop("scores")
+                if phase["method"] not in CLASSIFICATION or not isinstance(scores, dict):
+                    raise InputError(f"{path}: damaged; remove {path.parent} and run again")
+                rows.append(phase | scores | {"precision": precision_of(self.fabric)})
+        table = pd.DataFrame(rows)
+        if table.empty:
+            return table
+        table["title"] = [CLASSIFICATION[name].title for name in table["method"]]
+        place = {name: number for number, name in enumerate(CLASSIFICATION)}
+        table["few"] = table["few"].astype("Int64")
+        return table.sort_values(
+            ["target", "few", "method", "seed"],
+            key=lambda column: column.map(place) if column.name == "method" else column,
+            na_position="first",
+        )
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation (N - 1) over seeds of every accuracy column, and the seeds.
+
+    One row per method, target and number of labels; in generalisation also per method the mean over
+    the targets ("mean"), whose spread is that of the seeds' means.
+    """
+    table = table.assign(few=table["few"].fillna(0).astype(int))
+    scores = [name for name in table.columns if "accuracy" in name]
+    keys = ["target", "few", "method", "title"]
+    parts = [table]
+    if table["target"].nunique() > 1:
+        wanted = table["target"].nunique()
+        by_seed = table.groupby(["few", "method", "title", "seed"])
+        whole = by_seed[[*scores, "train_seconds"]].mean()[by_seed.size() == wanted].reset_index()
+        parts.append(whole.assign(target=MEAN))
+    grouped = pd.concat(parts).groupby(keys, sort=False)
+    summary = grouped[scores].agg(["mean", "std"])
+    summary.columns = [f"{name}_{what}" for name, what in summary.columns]
+    summary["seeds"] = grouped.size()
+    summary["seconds"] = grouped["train_seconds"].mean()
+    return summary.reset_index()
+
+
+def print_summary(table: pd.DataFrame) -> None:
+    """`summarise` as an aligned table, to the terminal."""
+    shown = []
+    for row in summarise(table).itertuples():
+        spread = "" if math.isnan(row.accuracy_std) else f" ± {row.accuracy_std:.1f}"
+        shown.append(
+            {
+                "target": row.target,
+                "labels a class": row.few or "",
+                "method": row.title,
+                "accuracy in %": f"{row.accuracy_mean:.1f}{spread}",
+                "seeds": row.seeds,
+                "seconds": f"{row.seconds:.0f}",
+            }
+        )
+    print(pd.DataFrame(shown).to_string(index=False))

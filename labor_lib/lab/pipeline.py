@@ -1,0 +1,233 @@
+"""Runs phases into a folder and continues where an earlier run stopped.
+
+A phase is a training that leaves a folder. A folder with a `phase.json`, which is written last, is
+finished and never touched again. Both kinds of run (`segmentation`, `classification`) are lists of
+phases; what they have in common is here.
+
+    runs/NAME/config.json     settings, the command that made the run, library versions
+    runs/NAME/results.csv     one row for each method, seed, stage or number of labels
+    runs/NAME/seed0/...       a folder for each phase: networks, losses (trace.csv), phase.json
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from labor_lib.errors import InputError
+from labor_lib.runtime import (
+    Progress,
+    load_weights,
+    precision_of,
+    read_json,
+    save_weights,
+    versions,
+    write_json,
+    writing,
+)
+from labor_lib.train import Nets
+
+VERSION = 2  # of config.json
+OWN_FILES = ("config.json", "results.csv", "report.html")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training of a run.
+
+    path: its folder. start: the phase that has to be finished before. steps: for the progress line.
+    make: trains, writes networks into the folder and returns what phase.json is to hold.
+    """
+
+    path: Path
+    start: "Phase | None"
+    steps: int
+    title: str
+    make: Callable[[Path], dict]
+
+
+def in_order(phases: list[Phase]) -> list[Phase]:
+    """The phases and all that they start from, each once, after what it starts from."""
+    found: dict[Path, Phase] = {}
+
+    def add(phase: Phase) -> None:
+        if phase.start is not None and phase.start.path not in found:
+            add(phase.start)
+        found.setdefault(phase.path, phase)
+
+    for phase in phases:
+        add(phase)
+    return list(found.values())
+
+
+def run_phases(
+    out: Path,
+    phases: list[Phase],
+    record: dict,
+    collect: Callable[[], pd.DataFrame],
+    progress: Progress,
+) -> pd.DataFrame:
+    """Make the phases that are missing; returns all results of the folder, which it writes.
+
+    record: for config.json. collect: the table of all finished phases.
+    """
+    phases = in_order(phases)
+    with lock(out):
+        write_record(out, record)
+        missing = [phase for phase in phases if not finished(phase.path)]
+        leftovers = [path for phase in missing for path in phase.path.glob(".*.part")]
+        leftovers += [path for name in OWN_FILES for path in out.glob(f".{name}.*.part")]
+        for path in leftovers:  # of a run that was killed while it wrote
+            path.unlink()
+        table = write_results(out, collect())
+        progress.expect(sum(phase.steps for phase in missing))
+        for phase in missing:
+            progress.phase(phase.title)
+            write_json(phase.path / "phase.json", phase.make(phase.path))
+            (phase.path / "unfinished.pt").unlink(missing_ok=True)
+            table = write_results(out, collect())
+    return table
+
+
+def write_results(out: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """results.csv, where there is a result."""
+    if len(table):
+        with writing(out / "results.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    return table.reset_index(drop=True)
+
+
+def lock(out: Path) -> AcquireReturnProxy:
+    """One run at a time in a folder; the lock goes with the process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(out / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{out}: another run is using this folder; wait for it, or pass another --out"
+        ) from None
+
+
+# ------------------------------------------------------------------------------------- phases
+
+
+def finished(folder: Path) -> bool:
+    return (folder / "phase.json").exists()
+
+
+def read_phase(folder: Path, *names: str) -> dict:
+    """phase.json; raises InputError where it is damaged or lacks one of `names`."""
+    phase = read_json(folder / "phase.json")
+    if not isinstance(phase, dict) or not {"train_seconds", *names} <= phase.keys():
+        raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
+    return phase
+
+
+def seed_folders(out: Path) -> dict[int, Path]:
+    """The folders `seedN` of a run by N."""
+    found = {path.name.removeprefix("seed"): path for path in out.glob("seed*") if path.is_dir()}
+    return {int(number): found[number] for number in sorted(found) if number.isdecimal()}
+
+
+def save_nets(nets: Nets, folder: Path) -> None:
+    """One safetensors file for each network."""
+    for name, net in nets.items():
+        save_weights(net, folder / f"{name}.safetensors")
+
+
+def load_nets(nets: Nets, folder: Path) -> None:
+    """Raises InputError where a file is missing, damaged or of another architecture."""
+    for name, net in nets.items():
+        load_weights(net, folder / f"{name}.safetensors")
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """The losses of every step as CSV."""
+    table = pd.DataFrame(history)
+    table.index.name = "step"
+    with writing(path) as temporary:
+        table.to_csv(temporary, float_format="%.6g")
+
+
+# -------------------------------------------------------------------------------- config.json
+
+
+def machine_record(fabric, command: str) -> dict:
+    """What config.json says of every run beside its settings."""
+    return {
+        "version": VERSION,
+        "command": command,
+        "device": fabric.device.type,
+        "precision": precision_of(fabric),
+        "versions": versions(),
+    }
+
+
+def read_record(out: Path) -> dict:
+    """config.json of a run folder; raises InputError where it is missing or damaged.
+
+    Files of version 1 have no command; those of classification hold their settings at top level.
+    """
+    path = Path(out) / "config.json"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: damaged; restore it, or remove {out} and run again")
+    if "shift" in record:
+        names = ("shift", "training", "dann", "ccsa", "sagnet", "validation")
+        record["settings"] = {name: record.pop(name) for name in names if name in record}
+    if not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path}: not the settings of a run; remove {out} and run again")
+    return {"command": ""} | record
+
+
+def write_record(out: Path, now: dict) -> None:
+    """Write config.json, or compare with the one there; raises InputError where a setting differs.
+
+    A folder without a finished phase takes the new settings.
+    """
+    path = out / "config.json"
+    if not any(next(folder.rglob("phase.json"), None) for folder in seed_folders(out).values()):
+        write_json(path, now)
+        return
+    if not path.exists():
+        raise InputError(
+            f"{path}: missing, but {out} holds results; restore it, or pass another --out"
+        )
+    then = read_record(out)
+    free = {"version", "command", "versions", "data_root", "scored_on"}
+    if "images" in then:  # the same images may lie elsewhere
+        free |= {"root", "source_root", "target_root"}
+    fixed = {key: value for key, value in now.items() if key not in free}
+    changed = differences({key: then.get(key) for key in fixed if key in then}, fixed)
+    if changed:
+        raise InputError(
+            f"{out} holds results made with other settings: {changed}; "
+            "restore them, or pass another --out"
+        )
+    older = differences(then.get("versions", {}), now["versions"])
+    if older:
+        warnings.warn(f"{out} was begun with other versions: {older}", stacklevel=2)
+    images = then.get("images", {}) | now.get("images", {})
+    if images != then.get("images", {}):
+        write_json(path, then | {"images": images})
+
+
+def differences(then: dict, now: dict, prefix: str = "") -> str:
+    """`a.b was 1, is 2` for the first few values that differ.
+
+    A setting that the older file does not have, or that is gone, is no difference.
+    """
+    found = []
+    for key in sorted(then.keys() & now.keys()):
+        old, new = then[key], now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            inner = differences(old, new, f"{prefix}{key}.")
+            found += [inner] if inner else []
+        elif old != new:
+            found.append(f"{prefix}{key} was {old}, is {new}")
+    return ", ".join(found[:3])

@@ -1,0 +1,462 @@
+"""The phases of a segmentation run: a warm-up that methods share, then stages of each method.
+
+runs/streets/seed0/source/                     warm-up on source labels, shared by all methods
+runs/streets/seed0/adversarial/                warm-up with the discriminator
+runs/streets/seed0/spl/stage1/                 one stage of one method:
+    segmenter.safetensors, discriminator0.safetensors    network A and its adversary
+    selector.safetensors, selector_trace.csv             the pixel selector and its losses
+    masks.npz                                            where its two classifiers disagree
+    selection.npz, cost.csv, asked.json                  what was asked, answered, and its cost
+    trace.csv, phase.json                                the losses of every step; the scores
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from labor_lib.annotation.cost import Cost
+from labor_lib.annotation.oracle import Oracle
+from labor_lib.config import Config
+from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
+from labor_lib.drawn.streets import write_streets
+from labor_lib.errors import InputError
+from labor_lib.lab.pipeline import (
+    Phase,
+    finished,
+    load_nets,
+    machine_record,
+    read_phase,
+    run_phases,
+    save_nets,
+    seed_folders,
+    write_history,
+)
+from labor_lib.labels import CLASS_SETS
+from labor_lib.methods.adabn import estimate_statistics
+from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.iast import write_pseudo_labels
+from labor_lib.methods.labor import train_selector
+from labor_lib.methods.registry import METHODS, Method
+from labor_lib.methods.source_only import source_only_step
+from labor_lib.metrics import evaluate, summary
+from labor_lib.runtime import (
+    derive_seed,
+    precision_of,
+    read_json,
+    save_weights,
+    seed_everything,
+    write_json,
+    writing,
+)
+from labor_lib.selection.record import Selection
+from labor_lib.selection.select import select
+from labor_lib.train import (
+    Labels,
+    Nets,
+    build_nets,
+    build_optimizers,
+    ramp_and_decay,
+    segmentation_batches,
+    train,
+)
+
+# ------------------------------------------------------------------------------------ the data
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the images are. None: the embedded benchmark is drawn below `data`."""
+
+    data: Path
+    source: Path | None = None
+    target: Path | None = None
+
+
+class Domains:
+    """The splits that one seed trains and is scored on.
+
+    Training sees the target's training images without their labels; those are behind `oracle`.
+    """
+
+    def __init__(self, config: Config, roots: Roots, scene_seed: int):
+        self.config, self.roots = config, roots
+        self.source_root, self.target_root = _find_roots(config, roots, scene_seed)
+        data = config.data
+        self.source = self._open(self.source_root, data.source_layout, "train", data.source_size)
+        self.target = self._target("train", labels=False)
+        split = config.evaluate_on
+        if split == "test":
+            split = evaluation_split(self.target_root, data.target_layout)
+        self.evaluation = self._target(split)
+        self.oracle = Oracle(partial(self._target, "train"))
+
+    def _open(self, root: Path, layout: str, split: str, size, labels=True) -> SegmentationFolder:
+        data = self.config.data
+        classes = CLASS_SETS[data.class_set]
+        return SegmentationFolder(
+            root, layout, split, classes, size, labels=labels, cache=data.cache
+        )
+
+    def _target(self, split: str, labels: bool = True) -> SegmentationFolder:
+        data = self.config.data
+        return self._open(self.target_root, data.target_layout, split, data.target_size, labels)
+
+    @cached_property
+    def labelled_target(self) -> SegmentationFolder:
+        """The target's training images with their labels: to look at, never to train on."""
+        return self._target("train")
+
+    def check(self) -> None:
+        """Decode every file once, so that a bad one stops the run before it starts."""
+        if self.config.data.cache:
+            for folder in (self.source, self.target, self.evaluation):
+                folder.check()
+
+    def fingerprint(self) -> dict[str, str]:
+        """What identifies the images of each split: their number, names and, of files that were not
+        drawn, sizes."""
+        found = {}
+        for name in ("source", "target", "evaluation"):
+            real = self.roots.source if name == "source" else self.roots.target
+            paths = getattr(self, name)._images
+            texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
+            digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+            found[name] = f"{len(paths)} images ({digest})"
+        return found
+
+
+def drawn_folder(config: Config, data: Path, scene_seed: int) -> Path:
+    """Where the embedded benchmark of a scene seed lies."""
+    height, width = config.data.drawn_size
+    return data / f"streets-{height}x{width}-{config.data.drawn_source}" / f"scenes{scene_seed}"
+
+
+def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Path]:
+    """Source and target root, drawing the embedded benchmark where one is not given."""
+    if roots.source is not None and roots.target is not None:
+        return roots.source, roots.target
+    data = config.data
+    for name, needed in (
+        ("source", not data.embedded),
+        ("target", not data.embedded or data.target_layout != "cityscapes"),
+    ):
+        if needed and getattr(roots, name) is None:
+            layout = getattr(data, f"{name}_layout")
+            raise InputError(
+                f"preset '{config.preset}' needs --{name}-root: the folder of {layout}"
+            )
+    source, target = write_streets(
+        drawn_folder(config, roots.data, scene_seed),
+        scene_seed=scene_seed,
+        size=data.drawn_size,
+        source=data.drawn_source,
+        train=data.drawn_train,
+        val=data.drawn_val,
+        test=data.drawn_test,
+    )
+    return roots.source or source, roots.target or target
+
+
+# ----------------------------------------------------------------------------------- the phases
+
+
+class SegmentationPhases:
+    """Makes the phases of one run folder."""
+
+    def __init__(self, config: Config, out: Path, roots: Roots, fabric, progress, command=""):
+        self.config, self.out, self.roots = config, Path(out), roots
+        self.fabric, self.progress, self.command = fabric, progress, command
+        self._domains: tuple[int | None, Domains | None] = (None, None)
+
+    def run(self, methods: list[Method], seeds: list[int]) -> pd.DataFrame:
+        """Make what is missing of these methods and seeds; returns and writes all results."""
+        images = {}
+        for seed in seeds:  # a bad folder stops the run before anything is written
+            domains = self.domains(seed)
+            if any(method.asks or method.sees == "all" for method in methods):
+                domains.oracle.check()
+            images[f"seed{seed}"] = domains.fingerprint()
+        record = machine_record(self.fabric, self.command) | {
+            "settings": self.config.as_dict(),
+            "images": images,
+            "data_root": str(self.roots.data.resolve()),
+            "scored_on": domains.evaluation.split,
+        }
+        for name in ("source", "target"):
+            root = getattr(self.roots, name)
+            record[f"{name}_root"] = None if root is None else str(root)
+        numbers = range(1, self.config.budget.stages + 1)
+        phases = [self.stage(m, seed, n) for seed in seeds for m in methods for n in numbers]
+        return run_phases(self.out, phases, record, self.results, self.progress)
+
+    def domains(self, seed: int) -> Domains:
+        """One seed's images in memory at a time."""
+        if self._domains[0] != seed:
+            domains = Domains(self.config, self.roots, self.config.scene_seed + seed)
+            domains.check()
+            self._domains = (seed, domains)
+        return self._domains[1]
+
+    def folder(self, seed: int, *names: str) -> Path:
+        return self.out.joinpath(f"seed{seed}", *names)
+
+    def fresh_nets(self, seed: int) -> Nets:
+        """What every method has: alike for all methods of a seed."""
+        seed_everything(seed, "networks")
+        return build_nets(self.config, len(CLASS_SETS[self.config.data.class_set]))
+
+    def further_nets(self, seed: int, method: Method) -> Nets:
+        """What a method adds."""
+        seed_everything(seed, "networks", method.name)
+        classes = len(CLASS_SETS[self.config.data.class_set])
+        return method.networks(self.config, classes) if method.networks else {}
+
+    def warm_up(self, seed: int, name: str) -> Phase:
+        """ "source", or a phase that continues it: "adversarial", "source_more"."""
+        settings = self.config.train
+        start = None if name == "source" else self.warm_up(seed, "source")
+        steps = settings.source_steps if start is None else settings.adversarial_steps
+
+        def make(folder: Path) -> dict:
+            domains, nets = self.domains(seed), self.fresh_nets(seed)
+            rate, step, target = settings.learning_rate, source_only_step, None
+            if start is not None:
+                load_nets(nets, start.path)
+                rate = settings.stage_learning_rate
+            if name == "adversarial":
+                step, target = adaptsegnet_step, domains.target
+            seconds = self._train(
+                folder, nets, step, domains.source, target, None, steps, rate,
+                derive_seed(seed, name),
+            )  # fmt: skip
+            save_nets(nets, folder)
+            return {"train_seconds": seconds}
+
+        return Phase(self.folder(seed, name), start, steps, f"{name}, seed {seed}", make)
+
+    def stage(self, method: Method, seed: int, number: int) -> Phase:
+        """One stage of a method; it starts from the stage or the warm-up before it."""
+        if method.trains_as:
+            start = self.stage(METHODS[method.trains_as], seed, number)
+        elif number == 1:
+            start = self.warm_up(seed, method.warm_up)
+        else:
+            start = self.stage(method, seed, number - 1)
+        steps = 0
+        if not method.trains_as:
+            steps = self.config.train.stage_steps * method.steps_factor
+            steps += getattr(self.config, method.selector).steps if method.selector else 0
+        title = f"{method.name}, seed {seed}, stage {number}/{self.config.budget.stages}"
+        make = partial(self._make_stage, method, seed, number, start.path)
+        return Phase(self.folder(seed, method.name, f"stage{number}"), start, steps, title, make)
+
+    def _make_stage(
+        self, method: Method, seed: int, number: int, start: Path, folder: Path
+    ) -> dict:
+        domains, nets = self.domains(seed), self.fresh_nets(seed)
+        further = self.further_nets(seed, method)
+        load_nets(nets if number == 1 else nets | further, start)
+        nets |= further
+        if method.trains_as:
+            return {"train_seconds": 0.0} | self._score(method, nets, domains, folder)
+        labels, record = self._target_labels(folder, method, nets, domains, seed, number)
+        seconds = self._train(
+            folder,
+            nets,
+            method.step,
+            domains.source if method.source else None,
+            domains.target if method.sees != "nothing" else None,
+            labels,
+            self.config.train.stage_steps * method.steps_factor,
+            self.config.train.stage_learning_rate,
+            # the same batches for every method: what differs between rows is the method
+            derive_seed(seed, "stage", number),
+        )
+        del labels  # Windows keeps a file that somebody still reads
+        (folder / "pseudo_labels.npy").unlink(missing_ok=True)
+        return record | {"train_seconds": seconds} | self._score(method, nets, domains, folder)
+
+    def _train(
+        self, folder, nets, step, source, target, labels, steps: int, learning_rate: float, seed
+    ) -> float:
+        """Train and write the losses; returns seconds."""
+        started = time.perf_counter()
+        settings = self.config.train
+        history = train(
+            self.fabric,
+            nets,
+            build_optimizers(nets, self.config, learning_rate),
+            step,
+            segmentation_batches(
+                self.fabric, self.config, source, target, labels, steps=steps, seed=seed
+            ),
+            self.config,
+            steps=steps,
+            seed=seed,
+            rate=lambda n: ramp_and_decay(n, steps, settings.ramp_steps, settings.poly_power),
+            checkpoint=folder / "unfinished.pt",
+            checkpoint_steps=settings.checkpoint_steps,
+            on_step=self.progress.step,
+        )
+        seconds = time.perf_counter() - started
+        write_history(folder / "trace.csv", history)
+        return seconds
+
+    def _score(self, method: Method, nets: Nets, domains: Domains, folder: Path) -> dict:
+        if method.adapts:
+            estimate_statistics(self.fabric, nets["segmenter"], domains.target, self.config)
+        nets["segmenter"].to(self.fabric.device)
+        scores = evaluate(self.fabric, nets["segmenter"], domains.evaluation, self.config)
+        save_nets(nets, folder)
+        return {"scores": summary(scores), "iou": scores.iou}
+
+    # ------------------------------------------------------------------------ target labels
+
+    def _target_labels(
+        self, folder: Path, method: Method, nets: Nets, domains: Domains, seed: int, stage: int
+    ) -> tuple[Labels | None, dict]:
+        """What the method may know of the target in this stage, and what it cost."""
+        started, config = time.perf_counter(), self.config
+        if method.sees in ("nothing", "images"):
+            return None, {}
+        if method.sees == "all":
+            labels, costs = domains.oracle.ask_everything()
+            return labels, _means(pd.DataFrame(map(vars, costs))) | {"select_seconds": 0.0}
+        net = nets["segmenter"].to(self.fabric.device)
+        estimate_statistics(self.fabric, net, domains.target, config)
+        if method.sees == "pseudo":
+            alphas = config.self_training.alphas
+            labels = write_pseudo_labels(
+                self.fabric, net, domains.target, config, alphas[min(stage, len(alphas)) - 1],
+                folder / "pseudo_labels.npy",
+            )  # fmt: skip
+            return labels, {"select_seconds": time.perf_counter() - started}
+        known = self._asked_before(method, seed, stage, len(domains.target))
+        if not (folder / "asked.json").exists():  # a person is never asked twice
+            self._ask(folder, method, net, domains, known, derive_seed(seed, "selection", stage))
+            write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
+        costs = pd.read_csv(folder / "cost.csv")
+        known = known.merge(Selection.load(folder / "selection.npz"))
+        return known.labels, _means(costs) | read_json(folder / "asked.json")
+
+    def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
+        """All that the earlier stages of a method asked."""
+        known = Selection.nothing(images, self.config.data.target_size)
+        for earlier in range(1, stage):
+            path = self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
+            known = known.merge(Selection.load(path))
+        return known
+
+    def _ask(self, folder, method, net, domains, known: Selection, seed: int) -> None:
+        """Train the selector where the method has one; select, ask the oracle, store all of it."""
+        target, config = domains.target, self.config
+        if method.selector:
+            settings, pseudo = getattr(config, method.selector), folder / "pseudo_labels.npy"
+            net, history = train_selector(
+                self.fabric,
+                net,
+                target,
+                write_pseudo_labels(self.fabric, net, target, config, settings.alpha, pseudo),
+                config,
+                settings,
+                seed,
+                checkpoint=folder / "selector_unfinished.pt",
+                checkpoint_steps=config.train.checkpoint_steps,
+                on_step=self.progress.step,
+            )
+            save_weights(net, folder / "selector.safetensors")
+            write_history(folder / "selector_trace.csv", history)
+            (folder / "selector_unfinished.pt").unlink(missing_ok=True)
+        selection, masks = select(
+            self.fabric, net, target, config,
+            rule=method.rule, budget=self.stage_budget(method), taken=known, seed=seed,
+        )  # fmt: skip
+        selection, costs = domains.oracle.ask(selection)
+        if method.selector:
+            masks.save(folder / "masks.npz")
+        selection.save(folder / "selection.npz")
+        table = pd.DataFrame(map(vars, costs))
+        table.insert(0, "image", target.names)
+        with writing(folder / "cost.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+    def stage_budget(self, method: Method) -> int:
+        """Pixels that a method may ask of an image in one stage, at the network's size."""
+        budget = self.config.budget
+        height, width = self.config.data.target_size
+        if method.sees == "points":
+            return max(1, budget.points // budget.stages)
+        if method.whole_mask:
+            return max(1, round(budget.mask_cap * height * width))
+        share = method.pixels or budget.pixels
+        return max(1, round(share * height * width / budget.stages))
+
+    # ----------------------------------------------------------------------------- results
+
+    def results(self) -> pd.DataFrame:
+        """A row for every finished stage in the folder, methods in the registry's order."""
+        seeds = seed_folders(self.out)
+        rows = [
+            row
+            for method in METHODS.values()
+            for seed, folder in seeds.items()
+            for row in self._rows(method, seed, folder)
+        ]
+        return pd.DataFrame(rows)
+
+    def _rows(self, method: Method, seed: int, seed_folder: Path) -> list[dict]:
+        rows = []
+        trained = METHODS[method.trains_as] if method.trains_as else method
+        warm_ups = [seed_folder / name for name in ("source", trained.warm_up)]
+        seconds = sum(read_phase(f)["train_seconds"] for f in warm_ups if finished(f))
+        totals = dict.fromkeys(("select_seconds", "pixels", "clicks", "pieces"), 0.0)
+        for stage in range(1, self.config.budget.stages + 1):
+            folder = seed_folder / method.name / f"stage{stage}"
+            if not finished(folder):
+                break
+            phase = read_phase(folder, "scores", "iou")
+            seconds += read_phase(seed_folder / trained.name / f"stage{stage}")["train_seconds"]
+            for name in totals:
+                # full supervision pays once; the others pay in every stage
+                paid = phase.get(name, 0.0)
+                once = method.sees == "all" and name != "select_seconds"
+                totals[name] = paid if once else totals[name] + paid
+            rows.append(
+                {
+                    "method": method.name,
+                    "seed": seed,
+                    "scene_seed": self.config.scene_seed + seed,
+                    "stage": stage,
+                    "budget": self.budget_text(method),
+                    "precision": precision_of(self.fabric),
+                    **phase["scores"],
+                    "pixels_per_image": totals["pixels"],
+                    "clicks_per_image": totals["clicks"],
+                    "pieces_per_image": totals["pieces"],
+                    "train_seconds": seconds,
+                    "select_seconds": totals["select_seconds"],
+                    **{f"iou_{name}": value for name, value in phase["iou"].items()},
+                }
+            )
+        return rows
+
+    def budget_text(self, method: Method) -> str:
+        """The budget as a reader would say it."""
+        budget = self.config.budget
+        if method.sees == "all":
+            return "all pixels"
+        if not method.asks:
+            return "none"
+        if method.sees == "points":
+            return f"{budget.points} points"
+        return "mask" if method.whole_mask else f"{100 * (method.pixels or budget.pixels):g} %"
+
+
+def _means(costs: pd.DataFrame) -> dict[str, float]:
+    """Means over the images."""
+    return {field.name: float(np.mean(costs[field.name])) for field in fields(Cost)}
