@@ -1,8 +1,10 @@
 """The training loop and what it consumes: networks, optimisers and batches; inference.
 
-    nets, opts = build_nets(config, classes), build_optimizers(nets, config, learning_rate)
-    batches = segmentation_batches(fabric, config, source, target, labels, steps=..., seed=...)
-    history = train(fabric, nets, opts, labor_step, batches, config, steps=..., seed=...)
+    nets = build_nets(config, classes)
+    history = train_segmenter(
+        fabric, nets, labor_step, config, source, target, labels,
+        steps=150, learning_rate=2e-3, seed=0,
+    )
 
 Networks and optimisers are dictionaries by name. Everything a step needs comes from its number and
 the seed, so that a run that was killed continues with the same numbers.
@@ -100,6 +102,37 @@ def train(
         if checkpoint and (number + 1) % checkpoint_steps == 0 and number + 1 < steps:
             save_checkpoint(checkpoint, nets, opts, history)
     return history
+
+
+def train_segmenter(
+    fabric,
+    nets: Nets,
+    step: Step,
+    config: Config,
+    source: SegmentationFolder | None,
+    target: SegmentationFolder | None,
+    target_labels: Labels | None = None,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    **options,
+) -> list[dict[str, float]]:
+    """`train` with the configuration's optimisers, batches and learning-rate schedule."""
+    settings = config.train
+    return train(
+        fabric,
+        nets,
+        build_optimizers(nets, config, learning_rate),
+        step,
+        segmentation_batches(fabric, config, source, target, target_labels, steps=steps, seed=seed),
+        config,
+        steps=steps,
+        seed=seed,
+        rate=lambda n: ramp_and_decay(n, steps, settings.ramp_steps, settings.poly_power),
+        checkpoint_steps=settings.checkpoint_steps,
+        **options,
+    )
 
 
 def _groups(opts: Optimizers) -> list[dict]:

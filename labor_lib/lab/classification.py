@@ -181,6 +181,61 @@ def phase_folder(out: Path, method: Method, seed: int, target: str, n: int | Non
     return out / f"seed{seed}" / target / (method.name if n is None else f"{method.name}-{n}")
 
 
+def train_classifier(
+    fabric,
+    nets: Nets,
+    opts: Optimizers,
+    method: Method,
+    problem: Problem,
+    config: ClassificationConfig,
+    *,
+    steps: int,
+    seed: int,
+    folder: Path | None = None,
+    **options,
+) -> list[dict[str, float]]:
+    """`train` on a problem; returns the losses of every step. options: of `train`.
+
+    With `select_every`, the network with the best mean accuracy on the training domains' held-out
+    images is kept in `folder` as selected.safetensors (the earliest of equals).
+    """
+    training = config.training
+    of_target = {"few": problem.few, "nothing": None}.get(method.sees, problem.target_train)
+    pairs = None
+    if method.pairs:
+        labels = problem.sources[0].labels, problem.few.labels
+        pairs = make_pairs(*labels, config.ccsa.negatives, derive_seed(seed, "pairs"))
+
+    def validate(done: int, history: list[dict[str, float]]) -> None:
+        every = training.select_every
+        if not every or (done % every and done != steps):
+            return
+        best = max((row.get("validation", -1.0) for row in history), default=-1.0)
+        score = accuracy(fabric, nets["net"], problem.validation, training)
+        history[-1]["validation"] = score
+        if score > best:
+            save_weights(nets["net"], folder / "selected.safetensors")
+
+    return train(
+        fabric,
+        nets,
+        opts,
+        method.step,
+        classification_batches(
+            fabric, training, problem.sources if method.source else (), of_target,
+            pairs=pairs, steps=steps, seed=seed,
+        ),
+        getattr(config, method.settings) if method.settings else None,
+        steps=steps,
+        seed=seed,
+        rate=lambda number: learning_rate_factor(number / steps, training.schedule),
+        checkpoint=folder and folder / "unfinished.pt",
+        checkpoint_steps=training.checkpoint_steps,
+        after_step=validate,
+        **options,
+    )  # fmt: skip
+
+
 # ----------------------------------------------------------------------------------- the phases
 
 
@@ -250,9 +305,11 @@ class ClassificationPhases:
             load_weights(nets["net"], start.path / "net.safetensors")
         started = time.perf_counter()
         if steps:
-            history = self._train(
-                method, problem, nets, opts, steps, derive_seed(seed, target or "run"), folder
-            )
+            history = train_classifier(
+                self.fabric, nets, opts, method, problem, self.config,
+                steps=steps, seed=derive_seed(seed, target or "run"), folder=folder,
+                on_step=self.progress.step,
+            )  # fmt: skip
             write_history(folder / "trace.csv", history)
         if method.adapts and not self._adapt(nets["net"], problem) and method.trains_as:
             raise InputError(f"{method.name}: the network '{training.network}' has no BatchNorm")
@@ -267,47 +324,6 @@ class ClassificationPhases:
             "train_seconds": seconds,
             "scores": self._scores(nets["net"], problem, folder),
         }
-
-    def _train(
-        self, method: Method, problem: Problem, nets: Nets, opts: Optimizers, steps, seed, folder
-    ) -> list[dict[str, float]]:
-        """With `select_every`, the network with the best mean accuracy on the training domains'
-        held-out images is kept as selected.safetensors (the earliest of equals)."""
-        fabric, training = self.fabric, self.config.training
-        of_target = {"few": problem.few, "nothing": None}.get(method.sees, problem.target_train)
-        pairs = None
-        if method.pairs:
-            labels = problem.sources[0].labels, problem.few.labels
-            pairs = make_pairs(*labels, self.config.ccsa.negatives, derive_seed(seed, "pairs"))
-
-        def validate(done: int, history: list[dict[str, float]]) -> None:
-            every = training.select_every
-            if not every or (done % every and done != steps):
-                return
-            best = max((row.get("validation", -1.0) for row in history), default=-1.0)
-            score = accuracy(fabric, nets["net"], problem.validation, training)
-            history[-1]["validation"] = score
-            if score > best:
-                save_weights(nets["net"], folder / "selected.safetensors")
-
-        return train(
-            fabric,
-            nets,
-            opts,
-            method.step,
-            classification_batches(
-                fabric, training, problem.sources if method.source else (), of_target,
-                pairs=pairs, steps=steps, seed=seed,
-            ),
-            getattr(self.config, method.settings) if method.settings else None,
-            steps=steps,
-            seed=seed,
-            rate=lambda number: learning_rate_factor(number / steps, training.schedule),
-            checkpoint=folder / "unfinished.pt",
-            checkpoint_steps=training.checkpoint_steps,
-            on_step=self.progress.step,
-            after_step=validate,
-        )  # fmt: skip
 
     def _adapt(self, net: nn.Module, problem: Problem) -> int:
         """Give the network the target's BatchNorm statistics; returns the number of its layers."""

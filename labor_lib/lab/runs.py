@@ -200,6 +200,10 @@ class SegmentationRun(Run):
         roots = Roots(data, *(Path(name) if name else None for name in names))
         return Domains(self.config, roots, self.config.scene_seed + seed)
 
+    def truths(self, seed: int) -> SegmentationFolder:
+        """The target's training images with their labels: to look at, never to train on."""
+        return self.domains(seed).labelled_target
+
     def normalised(self, folder: SegmentationFolder, index: int) -> Tensor:
         """One image as networks see it: 1 x 3 x H x W, on the run's device."""
         transform = joint_transform(False, self.config.data.mean, self.config.data.std)

@@ -55,15 +55,7 @@ from labor_lib.runtime import (
 )
 from labor_lib.selection.record import Selection
 from labor_lib.selection.select import select
-from labor_lib.train import (
-    Labels,
-    Nets,
-    build_nets,
-    build_optimizers,
-    ramp_and_decay,
-    segmentation_batches,
-    train,
-)
+from labor_lib.train import Labels, Nets, build_nets, train_segmenter
 
 # ------------------------------------------------------------------------------------ the data
 
@@ -286,23 +278,11 @@ class SegmentationPhases:
     ) -> float:
         """Train and write the losses; returns seconds."""
         started = time.perf_counter()
-        settings = self.config.train
-        history = train(
-            self.fabric,
-            nets,
-            build_optimizers(nets, self.config, learning_rate),
-            step,
-            segmentation_batches(
-                self.fabric, self.config, source, target, labels, steps=steps, seed=seed
-            ),
-            self.config,
-            steps=steps,
-            seed=seed,
-            rate=lambda n: ramp_and_decay(n, steps, settings.ramp_steps, settings.poly_power),
-            checkpoint=folder / "unfinished.pt",
-            checkpoint_steps=settings.checkpoint_steps,
-            on_step=self.progress.step,
-        )
+        history = train_segmenter(
+            self.fabric, nets, step, self.config, source, target, labels,
+            steps=steps, learning_rate=learning_rate, seed=seed,
+            checkpoint=folder / "unfinished.pt", on_step=self.progress.step,
+        )  # fmt: skip
         seconds = time.perf_counter() - started
         write_history(folder / "trace.csv", history)
         return seconds
