@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     family.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
     family.add_argument("--out", type=Path, help="run folder; runs/family/SHIFT by default")
     download = commands.add_parser("download", help="fetch real data, its hashes checked")
-    download.add_argument("name", help="mnist, usps, svhn or bsds500")
+    download.add_argument("name", help="mnist or bsds500")
     download.add_argument("--root", type=Path, default=Path("data"), help="where it is put")
     report = commands.add_parser("report", help="write report.html of a run folder again")
     report.add_argument("out", type=Path, help="run folder, such as runs/streets")

@@ -1,119 +1,42 @@
-"""Class names, colours and ids: the 19 Cityscapes classes and every mapping into them.
+"""Class names, colours and class sets: the 19 Cityscapes classes and the sets made of them.
 
 A label goes two steps, each a table: the id in a dataset's file ("raw id") to one of the 19
 Cityscapes train ids, and the train id to the id in the class set that a run trains and is scored
-on. `raw_lookup` is both at once.
-
-    lookup = raw_lookup("gta5", STREETS14)     # 65536 uint8
-    label = lookup[raw]                        # H x W raw ids -> H x W class-set ids, 255 = ignored
+on. The first belongs to the dataset's layout (`labor_lib.data.segmentation.LAYOUTS`), the second
+to the class set.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from labor_lib.errors import InputError
-
 IGNORE = 255  # pixels that are neither trained on nor scored
-ILLEGAL = 254  # in `raw_lookup` only: an id that the dataset does not have
 
-# The 19 Cityscapes classes, in order of train id, and their published colours.
-NAMES = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
-PALETTE = np.array(
-    [
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ],
-    dtype=np.uint8,
-)  # 19 x 3, RGB
+# The 19 Cityscapes classes, in order of train id, and their published colours (RGB).
+_COLOURS = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+NAMES = tuple(_COLOURS)
+PALETTE = np.array(list(_COLOURS.values()), dtype=np.uint8)  # 19 x 3
 PALETTE.setflags(write=False)
-
-# Cityscapes label id -> train id. The other legal ids (0..6 void, 9 parking, 10 rail track,
-# 14 guard rail, 15 bridge, 16 tunnel, 18 pole group, 29 caravan, 30 trailer) are ignored, and so
-# is the licence plate: -1, which an 8-bit file holds as 255, and GTA5 as 34.
-CITYSCAPES_TO_TRAIN = {
-    7: 0,  # road
-    8: 1,  # sidewalk
-    11: 2,  # building
-    12: 3,  # wall
-    13: 4,  # fence
-    17: 5,  # pole
-    19: 6,  # traffic light
-    20: 7,  # traffic sign
-    21: 8,  # vegetation
-    22: 9,  # terrain
-    23: 10,  # sky
-    24: 11,  # person
-    25: 12,  # rider
-    26: 13,  # car
-    27: 14,  # truck
-    28: 15,  # bus
-    31: 16,  # train
-    32: 17,  # motorcycle
-    33: 18,  # bicycle
-}
-
-# SYNTHIA-RAND-CITYSCAPES id -> train id, as published with AdaptSegNet (Tsai et al., CVPR 2018).
-# Ignored: 0 void, 13 parking slot, 14 road work, 22 lane marking. Terrain (16), truck (18) and
-# train (20) are kept here and left out by SYNTHIA16.
-SYNTHIA_TO_TRAIN = {
-    3: 0,  # road
-    4: 1,  # sidewalk
-    2: 2,  # building
-    21: 3,  # wall
-    5: 4,  # fence
-    7: 5,  # pole
-    15: 6,  # traffic light
-    9: 7,  # traffic sign
-    6: 8,  # vegetation
-    16: 9,  # terrain
-    1: 10,  # sky
-    10: 11,  # person: "pedestrian"
-    17: 12,  # rider
-    8: 13,  # car
-    18: 14,  # truck
-    19: 15,  # bus
-    20: 16,  # train
-    12: 17,  # motorcycle
-    11: 18,  # bicycle
-}
 
 
 @dataclass(frozen=True)
@@ -154,33 +77,19 @@ def _subset(name: str, names: tuple[str, ...]) -> ClassSet:
     return _class_set(name, {one: (one,) for one in names})
 
 
-# SYNTHIA -> Cityscapes is trained on 16 classes and scored twice: over all 16 and over 13.
-SYNTHIA16_NAMES = tuple(n for n in NAMES if n not in ("terrain", "truck", "train"))
-SYNTHIA13_NAMES = tuple(n for n in SYNTHIA16_NAMES if n not in ("wall", "fence", "pole"))
+def _without(names: tuple[str, ...], *left_out: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in left_out)
+
 
 CITYSCAPES19 = _subset("cityscapes19", NAMES)
+
+# SYNTHIA -> Cityscapes is trained on 16 classes and scored twice: over all 16 and over 13.
+SYNTHIA16_NAMES = _without(NAMES, "terrain", "truck", "train")
+SYNTHIA13_NAMES = _without(SYNTHIA16_NAMES, "wall", "fence", "pole")
 SYNTHIA16 = _subset("synthia16", SYNTHIA16_NAMES)
 
 # The classes that the embedded benchmark draws.
-STREETS14 = _subset(
-    "streets14",
-    (
-        "road",
-        "sidewalk",
-        "building",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "car",
-        "bus",
-        "bicycle",
-    ),
-)
+STREETS14 = _subset("streets14", _without(NAMES, "wall", "rider", "truck", "train", "motorcycle"))
 
 # CamVid's own 11 classes: training and scoring on CamVid both happen in them, and its label files
 # hold these ids. `wall` and `train` are ignored: the 11 have no class for either, and counting
@@ -203,41 +112,6 @@ CAMVID11 = _class_set(
 )
 
 CLASS_SETS = {s.name: s for s in (CITYSCAPES19, STREETS14, SYNTHIA16, CAMVID11)}
-
-# The ids that a dataset's label files may hold; any other id means another dataset's folder.
-LEGAL_IDS = {
-    "gta5": (*range(35),),
-    "synthia": (*range(23),),
-    "cityscapes": (*range(34), 255),
-    "camvid": (*range(12),),  # 11 is void
-}
-
-
-def raw_lookup(dataset: str, class_set: ClassSet) -> np.ndarray:
-    """Table from the ids in a dataset's label files to the ids of a class set.
-
-    dataset  "gta5", "synthia", "cityscapes" or "camvid"
-
-    Returns 65536 uint8, for 8-bit and 16-bit files alike: a class id, or 255 for an id that is
-    legal but ignored, or 254 (`ILLEGAL`) for one that the dataset does not have.
-    Raises InputError for an unknown dataset and for CamVid labels in other than their 11 classes.
-    """
-    if dataset not in LEGAL_IDS:
-        raise InputError(f"dataset {dataset!r}: unknown; choose from {', '.join(LEGAL_IDS)}")
-    lookup = np.full(65536, ILLEGAL, dtype=np.uint8)
-    lookup[list(LEGAL_IDS[dataset])] = IGNORE
-    if dataset == "camvid":
-        if class_set.name != CAMVID11.name:
-            raise InputError(
-                f"class set {class_set.name}: camvid labels have 11 merged classes; "
-                f"use class set {CAMVID11.name}"
-            )
-        lookup[: len(CAMVID11)] = range(len(CAMVID11))
-        return lookup
-    to_train = SYNTHIA_TO_TRAIN if dataset == "synthia" else CITYSCAPES_TO_TRAIN
-    for raw_id, train_id in to_train.items():
-        lookup[raw_id] = class_set.from_train_ids[train_id]
-    return lookup
 
 
 def colourise(label: np.ndarray, class_set: ClassSet) -> np.ndarray:

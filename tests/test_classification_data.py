@@ -1,29 +1,22 @@
 """Domains, the embedded shifts, and the readers of real images of one label each."""
 
-import bz2
-import gzip
-import hashlib
 import struct
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.io import savemat
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from labor_lib.data import classification
 from labor_lib.data.classification import (
     SHIFTS,
     Domain,
+    blended,
     few,
-    mnist_m,
+    mnistm_shift,
     read_ccsa,
-    read_digits,
     read_domains,
     read_lists,
-    resized,
-    shared_images,
     split,
     styles,
 )
@@ -32,6 +25,12 @@ from labor_lib.drawn import styles as drawing
 from labor_lib.errors import InputError
 
 PARTS = ("source", "source_val", "target_train", "target_test")
+
+
+def shared_images(first, second):
+    """How many images of `first` lie, pixel by pixel, in `second` too."""
+    there = {image.numpy().tobytes() for image in second.images}
+    return sum(image.numpy().tobytes() in there for image in first.images)
 
 
 def toy(counts=(10, 20, 30)):
@@ -79,7 +78,7 @@ def test_take_and_batch_keep_the_order(folders, indices):
     for domain in (toy(), read_domains(folders, size=4)["art"]):
         taken = domain.take(indices)
         assert len(taken) == 2
-        assert numbers(taken if isinstance(taken, Domain) else taken.load()) == [3, 1]
+        assert numbers(taken.load()) == [3, 1]
         assert taken.labels.tolist() == domain.labels[[3, 1]].tolist()
         assert (taken.name, taken.classes) == (domain.name, domain.classes)
         batch = domain.batch(indices)
@@ -88,12 +87,13 @@ def test_take_and_batch_keep_the_order(folders, indices):
         torch.testing.assert_close(batch, taken.batch(range(2)))
 
 
-def test_take_a_mask_and_nothing(folders):
+def test_take_one_a_mask_and_nothing(folders):
     for domain in (toy(), read_domains(folders, size=4)["art"]):
         mask = domain.labels == 1
         assert set(domain.take(mask).labels.tolist()) == {1}
-        assert len(domain.take(mask)) == mask.sum()
+        assert len(domain.take(mask).images) == mask.sum()
         assert len(domain.take([])) == 0
+        assert numbers(domain.take(torch.tensor([2])).load()) == [2]
 
 
 def test_split_is_stratified_disjoint_and_complete():
@@ -108,9 +108,8 @@ def test_split_is_stratified_disjoint_and_complete():
     again = split(whole, (0.5, 0.3, 0.2), seed=0)
     assert [numbers(part) for part in again] == [numbers(part) for part in parts]
     assert numbers(split(whole, (0.5, 0.5), seed=1)[0]) != numbers(split(whole, (0.5, 0.5), 0)[0])
-    for wrong in ((0.5, 0.4), (1.2, -0.2)):
-        with pytest.raises(InputError, match="must be positive and add up to 1"):
-            split(whole, wrong, seed=0)
+    with pytest.raises(InputError, match="toy: 4 images in 2 classes are too few for a part of 20"):
+        split(toy((2, 2)), (0.8, 0.2), seed=0)
 
 
 def test_few_of_each_class_and_more_hold_fewer():
@@ -121,8 +120,6 @@ def test_few_of_each_class_and_more_hold_fewer():
     assert chosen[2] != set(numbers(few(whole, 5, seed=4)))
     with pytest.raises(InputError, match=r"11 images a class: class 'a' of toy has 10; ask for"):
         few(whole, 11, seed=0)
-    with pytest.raises(InputError, match="0 images a class: ask for at least 1"):
-        few(whole, 0, seed=0)
 
 
 # Embedded shifts
@@ -221,14 +218,6 @@ def test_textures_are_many_colours_and_many_patterns():
     assert rough.max() > 5 * rough.min()
 
 
-def test_blend_is_the_absolute_difference():
-    generator = np.random.default_rng(0)
-    plain = generator.integers(0, 256, (4, 5, 6), np.uint8)
-    grounds = generator.integers(0, 256, (4, 3, 5, 6), np.uint8)
-    expected = (torch.tensor(grounds).double() - torch.tensor(plain).double()[:, None]).abs()
-    np.testing.assert_array_equal(digits.blended(plain, grounds), expected.numpy())
-
-
 # Styles
 
 
@@ -302,13 +291,13 @@ def test_folders_are_read_as_they_lie(folders):
     (folders / "art" / "cat" / "._0.png").write_bytes(b"macOS")
     (folders / "art" / "cat" / "Thumbs.db").write_bytes(b"Windows")
     (folders / ".hidden").mkdir()
+    (folders / "__MACOSX" / "art").mkdir(parents=True)
     (folders / "readme.txt").write_text("text")
     read = read_domains(folders, size=5)
     assert list(read) == ["art", "photo"]
     for name, domain in read.items():
         assert (domain.name, domain.classes) == (name, ("cat", "dog"))
         assert domain.labels.tolist() == [0, 0, 1, 1]
-        assert domain.batch([2, 0]).shape == (2, 3, 5, 5)
         assert domain.batch([2, 0])[:, :, 0, 0].tolist() == [[2, 50, 100], [0, 50, 100]]
         torch.testing.assert_close(domain.load().images, domain.batch(range(4)))
     assert list(read_domains(folders, ["photo"])) == ["photo"]
@@ -322,37 +311,29 @@ def test_grey_palette_and_transparent_images_become_rgb(folders):
     palette.putpalette([0, 0, 0, 9, 8, 7])
     palette.save(cat / "c.png")
     domain = read_domains(folders, size=2)["art"]
-    names = [path.rsplit("/")[-1] for path in domain.paths.tolist()]
+    names = [path.rsplit("/")[-1] for path in domain.images.tolist()]
     found = domain.batch([names.index(f"{letter}.png") for letter in "abc"])
     assert found[:, :, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3], [9, 8, 7]]
 
 
-def test_split_and_few_of_folders(folders):
-    domain = read_domains(folders, size=2)["art"]
-    first, second = split(domain, (0.5, 0.5), seed=0)
-    assert first.labels.tolist() == second.labels.tolist() == [0, 1]
-    assert not set(first.paths) & set(second.paths)
-    assert few(domain, 1, seed=0).labels.tolist() == [0, 1]
-
-
-def test_bad_folders_are_told_in_one_line(folders, tmp_path):
-    def message(*arguments):
-        with pytest.raises(InputError) as caught:
+def test_bad_folders_are_reported_in_one_line(folders, tmp_path):
+    def refused(message, *arguments):
+        with pytest.raises(InputError, match=message) as caught:
             read_domains(*arguments)
         assert "\n" not in str(caught.value)
-        return str(caught.value)
 
-    assert "nowhere: no such folder" in message(tmp_path / "nowhere")
-    assert "holds no folders" in message(folders / "art" / "cat")
-    assert "no domain 'clipart'; it has art, photo" in message(folders, ["photo", "clipart"])
-    assert f"{folders / 'art' / 'cat'}: holds no class folders" in message(folders / "art")
+    refused("nowhere/DOMAIN: no such folder; .* should hold DOMAIN/CLASS", tmp_path / "nowhere")
+    refused("DOMAIN: no such folder", folders / "art" / "cat")
+    refused("clipart: no such folder; .* has art, photo", folders, ["photo", "clipart"])
+    refused("art/cat/CLASS: no images in it; .* give the folder that holds", folders / "art")
+    refused("art: no images in it; .* give the folder that holds", folders.parent, [folders.name])
     (folders / "art" / "horse").mkdir()
-    assert f"{folders / 'art' / 'horse'}: no images in it" in message(folders)
+    refused("art/horse: no images in it; fill it", folders)
     (folders / "art" / "horse").rmdir()
     picture(folders / "photo" / "horse" / "0.png")
-    assert "photo: 'horse' is a class of photo but not of art" in message(folders)
+    refused("photo: 'horse' is a class of photo but not of art", folders)
     (folders / "photo" / "horse").rename(folders / "art" / "horse")
-    assert "photo: 'horse' is a class of art but not of photo" in message(folders)
+    refused("photo: 'horse' is a class of art but not of photo", folders)
 
 
 def test_an_image_that_does_not_decode_is_named(folders):
@@ -367,30 +348,12 @@ def test_an_image_that_does_not_decode_is_named(folders):
                 read()
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_pixels_that_would_be_cut_off_are_refused(folders, mode):
+@pytest.mark.parametrize(("mode", "dtype"), [("I;16", "u2"), ("I", "i4"), ("F", "f4")])
+def test_pixels_that_would_be_cut_off_are_refused(folders, mode, dtype):
     bad = folders / "art" / "dog" / "2.tiff"
-    ramp = np.arange(36).reshape(6, 6) * 1000
-    Image.fromarray(ramp.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])).save(
-        bad
-    )
-    with pytest.raises(InputError, match=rf"2\.tiff: {mode}\S* pixels; save it with 8 bits"):
+    Image.fromarray((np.arange(36).reshape(6, 6) * 1000).astype(dtype)).save(bad)
+    with pytest.raises(InputError, match=rf"2\.tiff: TIFF {mode}\S* pixels; save .* with 8 bits"):
         read_domains(folders)["art"].load()
-
-
-def test_roots_that_are_not_quite_right(folders, tmp_path):
-    with pytest.raises(InputError, match=rf"give the folder that holds .*, such as {folders}$"):
-        read_domains(folders.parent, [folders.name])
-    (folders / "__MACOSX" / "art").mkdir(parents=True)
-    assert list(read_domains(folders)) == ["art", "photo"]
-
-
-def test_a_part_without_images_is_refused(folders):
-    domain = read_domains(folders)["art"]
-    with pytest.raises(
-        InputError, match="art: 4 images in 2 classes are too few for a part of 20 %"
-    ):
-        split(domain, (0.8, 0.2), seed=0)
 
 
 @pytest.fixture
@@ -404,10 +367,13 @@ def lists(folders):
 
 
 def test_lists_give_the_images_they_name(lists):
+    file = lists / "art_train.txt"  # with a byte-order mark, Windows' line ends, an empty line
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    (lists / "read_me.txt").write_text("hello world")
     read = read_lists(lists, ["photo", "art"], "train", size=3)
     assert list(read) == ["photo", "art"]
     assert read["art"].labels.tolist() == [0, 1]
-    assert read["art"].load().images[:, 0, 0, 0].tolist() == [0, 2]
+    assert numbers(read["art"].load()) == [0, 2]
     test = read_lists(lists, ["art"], "test")["art"]
     assert test.classes == ("cat", "dog")  # as the other lists know
     assert test.labels.tolist() == [0]
@@ -420,12 +386,14 @@ def test_lists_give_the_images_they_name(lists):
         ("art/cat/0.png", r"art_train\.txt: line 3 is 'art/cat/0\.png' instead of 'path class_id'"),
         ("art/cat/0.png cat", r"line 3 is 'art/cat/0\.png cat' instead of"),
         ("art/cat/0.png -1", r"line 3 is 'art/cat/0\.png -1' instead of"),
+        ("../cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
+        ("/art/cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
         ("art/cat/0.png 1", r"gives class id \d to '\w+'; elsewhere that id or that class is"),
         ("art/cat/0.png 2", r"gives class id \d to 'cat'; elsewhere"),
-        ("art/horse/0.png 3", r"no list has an image of class id 2"),
+        ("art/horse/0.png 900000000", r"no list has an image of class id 2; add its list"),
     ],
 )
-def test_bad_lists_are_told_by_line(lists, row, message):
+def test_bad_lists_are_reported_by_line(lists, row, message):
     with (lists / "art_train.txt").open("a") as file:
         file.write(row + "\n")
     picture(lists / "art" / "horse" / "0.png")
@@ -433,27 +401,14 @@ def test_bad_lists_are_told_by_line(lists, row, message):
         read_lists(lists, ["art", "photo"], "train")
 
 
-def test_lists_with_a_mark_and_other_texts_beside_them(lists):
-    file = lists / "art_train.txt"
-    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    (lists / "read_me.txt").write_text("hello world")
-    assert read_lists(lists, ["art"], "train")["art"].labels.tolist() == [0, 1]
-    file.write_bytes("art/chät/0.png 0".encode("latin-1"))
-    with pytest.raises(InputError, match=r"art_train\.txt: not UTF-8; save it as that"):
-        read_lists(lists, ["art"], "train")
-    file.write_text("art/cat/0.png 0\nart/cow/0.png 900000000\n")
-    picture(lists / "art" / "cow" / "0.png")
-    with pytest.raises(InputError, match="no list has an image of class id 2; add its list"):
-        read_lists(lists, ["art"], "train")
-
-
-def test_missing_and_empty_lists(lists):
-    with pytest.raises(InputError, match=r"art_val\.txt: no such list; .* has art_test\.txt, art_"):
+def test_missing_empty_and_unreadable_lists(lists):
+    with pytest.raises(InputError, match=r"art_val\.txt: missing or empty; .* has art_test\.txt, "):
         read_lists(lists, ["art"], "val")
-    with pytest.raises(InputError, match=r"clipart_train\.txt: no such list"):
-        read_lists(lists, ["clipart"], "train")
     (lists / "art_train.txt").write_text("\n")
-    with pytest.raises(InputError, match=r"art_train\.txt: names no image"):
+    with pytest.raises(InputError, match=r"art_train\.txt: missing or empty"):
+        read_lists(lists, ["art"], "train")
+    (lists / "art_train.txt").write_bytes("art/chät/0.png 0".encode("latin-1"))
+    with pytest.raises(InputError, match=r"art_train\.txt: not UTF-8; save it as that"):
         read_lists(lists, ["art"], "train")
 
 
@@ -465,7 +420,7 @@ def test_pacs_subset(shared):
         assert domain.labels.bincount().tolist() == [40] * 7
     photo = read["photo"].batch([0, 279])
     assert photo.shape == (2, 3, 32, 32)
-    with Image.open(read["photo"].paths[279]) as file:
+    with Image.open(read["photo"].images[279]) as file:
         mean = np.asarray(file.convert("RGB")).mean((0, 1))
     np.testing.assert_allclose(photo[1].float().mean((1, 2)), mean, atol=2)
 
@@ -485,57 +440,42 @@ def write_ccsa(folder, n=2, source=30, test=20):
 
 
 def test_ccsa_files(tmp_path):
-    source, target, test = read_ccsa(write_ccsa(tmp_path), 2, 4)
-    assert [domain.name for domain in (source, target, test)] == ["MNIST", "USPS", "USPS"]
-    assert [len(domain) for domain in (source, target, test)] == [30, 20, 20]
-    for domain in (source, target, test):
+    domains = read_ccsa(write_ccsa(tmp_path), 2, 4)
+    assert [domain.name for domain in domains] == ["MNIST", "USPS", "USPS"]
+    assert [len(domain) for domain in domains] == [30, 20, 20]
+    for domain in domains:
         assert domain.images.shape[1:] == (1, 16, 16)
         assert domain.images.dtype == torch.float32
         assert domain.labels.dtype == torch.int64
 
 
-def test_bad_ccsa_files(tmp_path):
-    write_ccsa(tmp_path)
-    with pytest.raises(InputError, match=r"repetition_4_sample_per_class_3\.npy: no such file"):
-        read_ccsa(tmp_path, 3, 4)
-    stem = "train_target_repetition_4_sample_per_class_2.npy"
-    labels = np.load(tmp_path / f"MNIST_to_USPS_y_{stem}")
-    for wrong, message in (
-        (labels[1:], r"\(19,\) labels beside \(20, 16, 16\) images"),
-        (labels + 1, r"labels other than the digits 0 to 9"),
-        (np.zeros(20), r"\[20, 0, 0, .* target images a class where 2 of each should be"),
-    ):
-        np.save(tmp_path / f"MNIST_to_USPS_y_{stem}", wrong)
-        with pytest.raises(InputError, match=message):
-            read_ccsa(tmp_path, 2, 4)
-    (tmp_path / f"MNIST_to_USPS_y_{stem}").write_bytes(b"no array")
-    with pytest.raises(InputError, match=rf"{stem}: not a NumPy file"):
-        read_ccsa(tmp_path, 2, 4)
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("letter", "change", "message"),
     [
-        (lambda x: np.resize(x, (20, 32, 32)), r"\(20, 32, 32\) images, not N x 16 x 16"),
-        (lambda x: x * 255, "pixels outside 0 to 1"),
-        (lambda x: x * np.nan, "pixels outside 0 to 1, or no numbers"),
-        (lambda x: x.astype(str), "not numbers, or an archive of arrays"),
+        ("y", lambda y: y[1:], r"\(20, 16, 16\) images and float64 \(19,\) labels, where"),
+        ("y", lambda y: y + 1, r"where there should be .* N digits"),
+        ("y", np.zeros_like, r"\[20, 0, 0, .* target images a class where 2 of each should be"),
+        ("X", lambda x: np.resize(x, (20, 32, 32)), r"\(20, 32, 32\) images"),
+        ("X", lambda x: x * 255, "in 0 to 1"),
+        ("X", lambda x: x * np.nan, "in 0 to 1"),
+        ("X", lambda x: x.astype(str), "<U"),
+        ("X", lambda x: x.astype(object), "cannot be read .*pickle"),
+        ("X", None, "cannot be read .*No such file"),
+        ("X", lambda x: {"X": x}, "<U"),  # an archive of arrays
     ],
 )
-def test_ccsa_files_of_other_images(tmp_path, change, message):
+def test_bad_ccsa_files(tmp_path, letter, change, message):
     write_ccsa(tmp_path)
-    file = tmp_path / "MNIST_to_USPS_X_train_target_repetition_4_sample_per_class_2.npy"
-    np.save(file, change(np.load(file)))
+    stem = "train_target_repetition_4_sample_per_class_2.npy"
+    file = tmp_path / f"MNIST_to_USPS_{letter}_{stem}"
+    changed = None if change is None else change(np.load(file))
+    file.unlink()
+    if isinstance(changed, dict):
+        with file.open("wb") as archive:
+            np.savez(archive, **changed)
+    elif changed is not None:
+        np.save(file, changed)
     with pytest.raises(InputError, match=message):
-        read_ccsa(tmp_path, 2, 4)
-
-
-def test_an_archive_under_the_name_of_a_ccsa_file(tmp_path):
-    write_ccsa(tmp_path)
-    file = tmp_path / "MNIST_to_USPS_X_train_target_repetition_4_sample_per_class_2.npy"
-    with file.open("wb") as archive:
-        np.savez(archive, X=np.zeros(3))
-    with pytest.raises(InputError, match="archive of arrays"):
         read_ccsa(tmp_path, 2, 4)
 
 
@@ -545,11 +485,8 @@ def test_published_ccsa_files(shared):
     for n in range(1, 8):
         source, target, test = read_ccsa(folder, n, 0)
         assert (len(source), len(target), len(test)) == (2000, 10 * n, 1800)
-        assert source.images.min() >= 0
-        assert source.images.max() <= 1
         repeated[n] = shared_images(target, test)
     assert any(repeated.values())  # published so: the test sets hold some of the few
-    assert all(count <= 10 * n for n, count in repeated.items())
 
 
 def idx(path, array):
@@ -559,111 +496,72 @@ def idx(path, array):
     path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
-def write_mnist(root, count=12):
+@pytest.fixture
+def mnist(tmp_path):
+    """120 training and 20 test digits of noise, and a photograph of noise: {part: images}."""
     generator = np.random.default_rng(0)
-    images = {}
-    for part in ("train", "t10k"):
-        images[part] = generator.integers(0, 256, (count, 28, 28), np.uint8)
-        idx(root / f"MNIST/raw/{part}-images-idx3-ubyte", images[part])
-        idx(root / f"MNIST/raw/{part}-labels-idx1-ubyte", np.arange(count) % 10)
-    return images
+    made = {"photograph": generator.integers(0, 256, (40, 37, 3), np.uint8)}
+    for part, count in (("train", 120), ("t10k", 20)):
+        made[part] = generator.integers(0, 256, (count, 28, 28), np.uint8)
+        idx(tmp_path / f"MNIST/raw/{part}-images-idx3-ubyte", made[part])
+        idx(tmp_path / f"MNIST/raw/{part}-labels-idx1-ubyte", np.arange(count) % 10)
+    (tmp_path / "bsds500" / "train").mkdir(parents=True)
+    Image.fromarray(made["photograph"]).save(tmp_path / "bsds500" / "train" / "a.png")
+    return made
 
 
-def test_mnist_files(tmp_path):
-    images = write_mnist(tmp_path)
-    for train, part in ((True, "train"), (False, "t10k")):
-        domain = read_digits("MNIST", tmp_path, train)
-        np.testing.assert_array_equal(domain.images[:, 0], images[part])
-        assert domain.labels.tolist() == [i % 10 for i in range(12)]
-
-
-def test_usps_files(tmp_path):
-    rows = [
-        f"{i + 1} " + " ".join(f"{k + 1}:{(-1, 1)[k == i]}" for k in range(256)) for i in range(10)
-    ]
-    (tmp_path / "usps.bz2").write_bytes(bz2.compress("\n".join(rows).encode()))
-    domain = read_digits("USPS", tmp_path, True)
-    assert domain.images.shape == (10, 1, 16, 16)
-    assert domain.labels.tolist() == list(range(10))
-    assert domain.images.flatten(1).argmax(1).tolist() == list(range(10))
-
-
-def test_svhn_files(tmp_path, monkeypatch):
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (32, 32, 3, 5), np.uint8)
-    savemat(tmp_path / "test_32x32.mat", {"X": images, "y": np.array([[10], [1], [2], [9], [10]])})
-    md5 = hashlib.md5((tmp_path / "test_32x32.mat").read_bytes()).hexdigest()
-    monkeypatch.setitem(
-        classification.datasets.SVHN.split_list, "test", ["", "test_32x32.mat", md5]
-    )
-    domain = read_digits("SVHN", tmp_path, False)
-    assert domain.labels.tolist() == [0, 1, 2, 9, 0]
-    np.testing.assert_array_equal(domain.images[3], images[..., 3].transpose(2, 0, 1))
-
-
-def test_missing_and_damaged_digits(tmp_path):
-    for name in ("MNIST", "USPS", "SVHN"):
-        with pytest.raises(
-            InputError, match=f"{name} is not there or damaged.* download {name.lower()}"
-        ):
-            read_digits(name, tmp_path, True)
-    with pytest.raises(InputError, match="unknown digits 'KMNIST': choose MNIST, USPS or SVHN"):
-        read_digits("KMNIST", tmp_path, True)
-    write_mnist(tmp_path)
-    file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
-    for content in (file.read_bytes()[:100], gzip.compress(b"packed"), b""):
-        file.write_bytes(content)
-        with pytest.raises(InputError, match="MNIST is not there or damaged"):
-            read_digits("MNIST", tmp_path, True)
-    (tmp_path / "usps.bz2").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="USPS is not there or damaged"):
-        read_digits("USPS", tmp_path, True)
-
-
-def test_resized_changes_size_and_channels():
-    grey = Domain("grey", ("a",), torch.full((2, 1, 28, 28), 9, dtype=torch.uint8), torch.zeros(2))
-    large = resized(grey, 32, 3)
-    assert large.images.shape == (2, 3, 32, 32)
-    assert large.images.unique().tolist() == [9]
-    colour = torch.tensor([200, 100, 50], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 8, 8)
-    small = resized(Domain("colour", ("a",), colour, torch.zeros(2)), 4, 1)
-    assert small.images.shape == (2, 1, 4, 4)
-    weights = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
-    assert (small.images.float() - weights @ torch.tensor([200.0, 100, 50])).abs().max() <= 1
-
-
-def test_mnist_m_takes_patches_of_the_photographs(tmp_path):
-    write_mnist(tmp_path)
-    plain = read_digits("MNIST", tmp_path, True)
-    photographs = tmp_path / "photographs"
-    generator = np.random.default_rng(1)
-    (photographs / "deep").mkdir(parents=True)
-    pixels = generator.integers(0, 256, (40, 35, 3), np.uint8)
-    Image.fromarray(pixels).save(photographs / "deep" / "a.png")
-    made = mnist_m(plain, photographs, seed=0)
-    assert made.name == "MNIST-M"
-    assert made.images.shape == (12, 3, 28, 28)
-    assert made.labels.tolist() == plain.labels.tolist()
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (28, 28), axis=(0, 1))
+def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
+    shift = mnistm_shift(tmp_path, seed=0)
+    assert [len(getattr(shift, part)) for part in PARTS] == [100, 20, 120, 20]
+    assert [getattr(shift, part).name for part in PARTS] == ["MNIST"] * 2 + ["MNIST-M"] * 2
+    for part in PARTS:
+        domain = getattr(shift, part)
+        assert (domain.images.shape[1:], domain.images.dtype) == ((3, 32, 32), torch.uint8)
+        assert domain.labels.bincount().unique().tolist() == [len(domain) // 10]
+    plain = {name: np.pad(mnist[name], ((0, 0), (2, 2), (2, 2))) for name in ("train", "t10k")}
+    mine = [image.tobytes() for image in plain["train"]]  # source and validation share no digit
+    own = torch.cat([shift.source.images, shift.source_val.images]).numpy()
+    assert sorted(image[0].tobytes() for image in own) == sorted(mine)
+    assert (own == own[:, :1]).all()
+    windows = np.lib.stride_tricks.sliding_window_view(mnist["photograph"], (32, 32), axis=(0, 1))
     places = set()
-    for image, digit in zip(made.images.numpy(), plain.images[:, 0].numpy(), strict=True):
-        expected = np.abs(windows.astype(int) - digit)  # 13 x 8 x 3 x 28 x 28
-        (place,) = np.argwhere((expected == image).all((2, 3, 4))).tolist()
-        places.add(tuple(place))
-    assert len(places) > 6
-    again = mnist_m(plain, photographs, seed=0).images
-    assert torch.equal(made.images, again)
-    assert not torch.equal(made.images, mnist_m(plain, photographs, seed=1).images)
+    for domain, name in ((shift.target_train, "train"), (shift.target_test, "t10k")):
+        for image, digit in zip(domain.images.numpy(), plain[name], strict=True):
+            expected = np.abs(windows.astype(int) - digit)  # 9 x 6 x 3 x 32 x 32
+            (place,) = np.argwhere((expected == image).all((2, 3, 4))).tolist()
+            places.add(tuple(place))
+        assert domain.labels.tolist() == [i % 10 for i in range(len(domain))]
+    assert len(places) > 40  # of 54
+    again, other = mnistm_shift(tmp_path, seed=0), mnistm_shift(tmp_path, seed=1)
+    for part in PARTS:
+        images = getattr(shift, part).images
+        assert torch.equal(images, getattr(again, part).images)
+        assert part == "target_test" or not torch.equal(images, getattr(other, part).images)
 
 
-def test_bad_photographs(tmp_path):
-    write_mnist(tmp_path)
-    plain = read_digits("MNIST", tmp_path, True)
-    with pytest.raises(InputError, match="no images below it; give the folder of BSDS500"):
-        mnist_m(plain, tmp_path, seed=0)
-    small = picture(tmp_path / "photographs" / "small.png", size=(27, 60))
-    with pytest.raises(InputError, match=r"small\.png: smaller than a digit's 28 x 28"):
-        mnist_m(plain, tmp_path / "photographs", seed=0)
-    small.write_bytes(b"")
-    with pytest.raises(InputError, match=r"small\.png: cannot be decoded"):
-        mnist_m(plain, tmp_path / "photographs", seed=0)
+def test_blend_is_the_absolute_difference():
+    generator = np.random.default_rng(0)
+    plain = generator.integers(0, 256, (4, 5, 6), np.uint8)
+    grounds = generator.integers(0, 256, (4, 3, 5, 6), np.uint8)
+    expected = (torch.tensor(grounds).double() - torch.tensor(plain).double()[:, None]).abs()
+    np.testing.assert_array_equal(blended(plain, grounds), expected.numpy())
+
+
+def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
+    images = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    whole = images.read_bytes()
+    for content in (whole[:100], b"", b"<html>404</html>" * 9, whole[:8] + whole[8:][::-1], None):
+        images.unlink() if content is None else images.write_bytes(content)
+        with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib download mnist --root"):
+            mnistm_shift(tmp_path, seed=0)
+    images.write_bytes(whole)
+    photograph = tmp_path / "bsds500" / "train" / "a.png"
+    Image.new("RGB", (60, 31)).save(photograph)
+    with pytest.raises(InputError, match=r"a\.png: smaller than a digit's 32 x 32"):
+        mnistm_shift(tmp_path, seed=0)
+    photograph.write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.png: cannot be decoded"):
+        mnistm_shift(tmp_path, seed=0)
+    photograph.unlink()
+    with pytest.raises(InputError, match=r"bsds500: .* labor_lib download bsds500 --root"):
+        mnistm_shift(tmp_path, seed=0)

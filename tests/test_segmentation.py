@@ -2,14 +2,17 @@
 
 import os
 import pickle
-import struct
+import re
+import warnings
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from labor_lib.data.segmentation import (
     LAYOUTS,
@@ -42,27 +45,13 @@ EXPECTED = {
 }
 
 
-def png16(path: Path, values: np.ndarray) -> None:
-    """Write h x w x 3 values as a 16-bit RGB PNG, which Pillow cannot."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    h, w, _ = values.shape
-    header = struct.pack(">IIBBBBB", w, h, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*c) for c in chunks))
-
-
 def write_label(path: Path, raw: np.ndarray, layout: str) -> None:
     """Write h x w raw ids in the layout's own kind of picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if layout == "synthia":
         instances = np.arange(raw.size).reshape(raw.shape) * 7  # the second channel
-        png16(path, np.stack([raw, instances, np.zeros_like(raw)], axis=2))
+        channels = np.stack([np.zeros_like(raw), instances, raw], axis=2)  # BGR
+        cv2.imwrite(str(path), channels.astype(np.uint16))
         return
     picture = Image.fromarray(raw.astype(np.uint8))
     if layout == "gta5":
@@ -161,13 +150,6 @@ def test_label_resize_takes_centre_pixels(tmp_path):
     assert label[0].tolist() == [1, 4, 7]
 
 
-def test_sixteen_bit_ids_are_not_cut_to_a_byte(tmp_path):
-    write(tmp_path, "synthia")
-    write_label(paths(tmp_path, "synthia", 0)[1], stripes([3, 3 + 256, 3, 3]), "synthia")
-    with pytest.raises(InputError, match=r"class id 259 is not one of synthia's 0\.\.22"):
-        folder(tmp_path, "synthia").label(0)
-
-
 def test_cache_keeps_tensors(tmp_path, layout):
     write(tmp_path, layout)
     data = folder(tmp_path, layout, size=(6, 8), cache=True)
@@ -212,53 +194,39 @@ def test_hidden_and_foreign_files_are_passed_over(tmp_path):
     assert len(folder(tmp_path, "cityscapes")) == 2
 
 
-def test_goes_through_a_data_loader(tmp_path):
-    write(tmp_path, "gta5")
-    image, label = next(iter(torch.utils.data.DataLoader(folder(tmp_path, "gta5"), batch_size=2)))
-    assert (image.shape, label.shape) == ((2, 3, *SIZE), (2, *SIZE))
-
-
 # ------------------------------------------------------------------------------ bad folders
 
 
 def refused(root: Path, layout: str, message: str, split: str = "train", **settings) -> None:
-    """Opening or checking the folder raises InputError of one line that has `message`."""
-    with pytest.raises(InputError) as caught:
-        folder(root, layout, split, **settings).check()
-    assert message in str(caught.value)
+    """Opening the folder raises InputError of one line that has `message`."""
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        folder(root, layout, split, **settings)
     assert "\n" not in str(caught.value)
 
 
-def refused_at_once(root: Path, layout: str, message: str, split: str = "train") -> None:
-    """Opening it alone raises so."""
-    refused(root, layout, message, split)
-    with pytest.raises(InputError):
-        folder(root, layout, split)
+def refused_on_reading(data: SegmentationFolder, message: str, workers: int = 0) -> None:
+    """So does reading it."""
+    with pytest.raises(InputError) as caught:
+        list(DataLoader(data, num_workers=workers))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
-def test_missing_root(tmp_path, layout):
-    refused_at_once(tmp_path / "none", layout, "--source-root or --target-root")
-
-
-def test_missing_image_folder(tmp_path, layout):
+@pytest.mark.parametrize("missing", ["root", "labels", "files"])
+def test_missing_folders_and_files(tmp_path, layout, missing):
     folders = {
-        "gta5": "images/ and labels/",
-        "synthia": "RGB/ and GT/LABELS/",
-        "cityscapes": "leftImg8bit/train/ and gtFine/train/",
-        "camvid": "train/ and trainannot/",
-    }
-    refused_at_once(tmp_path, layout, f"no such folder; a {layout} folder holds {folders[layout]}")
-
-
-def test_missing_label_folder(tmp_path, layout):
-    write_image(paths(tmp_path, layout, 0)[0])
-    refused_at_once(tmp_path, layout, "no such folder")
-
-
-def test_empty_split(tmp_path, layout):
-    for path in paths(tmp_path, layout, 0):
-        path.parent.mkdir(parents=True)
-    refused_at_once(tmp_path, layout, f".png in it; is this a {layout} folder?")
+        "gta5": ("images", "labels"),
+        "synthia": ("RGB", "GT/LABELS"),
+        "cityscapes": ("leftImg8bit/train", "gtFine/train"),
+        "camvid": ("train", "trainannot"),
+    }[layout]
+    if missing == "labels":
+        write_image(paths(tmp_path, layout, 0)[0])
+    elif missing == "files":
+        (tmp_path / folders[0]).mkdir(parents=True)
+    place = tmp_path / folders[missing == "labels"]
+    refused(tmp_path, layout, f"{place}: holds no ")
+    refused(tmp_path, layout, f"folder with {' and '.join(folders)} as --source-root")
 
 
 def test_unknown_layout_and_split(tmp_path):
@@ -267,79 +235,101 @@ def test_unknown_layout_and_split(tmp_path):
     refused(tmp_path, "gta5", "split 'val': gta5 has train", split="val")
 
 
-def test_image_without_label(tmp_path, layout):
+@pytest.mark.parametrize(
+    ("gone", "message"), [(1, "image without label"), (0, "label without image")]
+)
+def test_half_a_pair(tmp_path, layout, gone, message):
     write(tmp_path, layout)
-    image, label = paths(tmp_path, layout, 1)
-    label.unlink()
-    refused_at_once(tmp_path, layout, f"{image}: image without label (1 such in all)")
+    pair = paths(tmp_path, layout, 1)
+    pair[gone].unlink()
+    refused(tmp_path, layout, f"{pair[1 - gone]}: {message} (1 such files in all)")
 
 
-def test_label_without_image(tmp_path, layout):
-    write(tmp_path, layout)
-    image, label = paths(tmp_path, layout, 1)
-    image.unlink()
-    refused_at_once(tmp_path, layout, f"{label}: label without image (1 such in all)")
+def test_capital_endings_are_read(tmp_path):
+    write(tmp_path, "gta5")
+    for path in paths(tmp_path, "gta5", 1):
+        path.rename(path.with_suffix(".PNG"))
+    assert folder(tmp_path, "gta5").names == ["00000", "00001"]
+    write_image(paths(tmp_path, "gta5", 1)[0])
+    refused(tmp_path, "gta5", "has the same name; remove one of them")
 
 
-def test_pair_of_different_sizes(tmp_path, layout):
+def test_pairs_of_different_sizes(tmp_path, layout):
     write(tmp_path, layout)
     image, label = paths(tmp_path, layout, 1)
     write_image(image, size=(20, 12))
-    refused_at_once(tmp_path, layout, f"{label}: 20 x 12 pixels but its image has 12 x 20")
+    message = f"{label}: 20 x 12 pixels but its image has 12 x 20"
+    refused(tmp_path, layout, message)  # the pixels of the two do not belong together
+    with pytest.warns(UserWarning, match=re.escape(f"{message} (1 such pairs in all)")):
+        data = folder(tmp_path, layout, size=(6, 8))  # AdaptSegNet resizes both
+    assert (data[1][0].shape, data[1][1].shape) == ((3, 6, 8), (6, 8))
+    if "val" in LAYOUTS[layout].splits:  # what is scored is scored as stored
+        write(tmp_path, layout, "val")
+        write_image(paths(tmp_path, layout, 1, "val")[0], size=(20, 12))
+        refused(tmp_path, layout, "but its image has 12 x 20", "val", size=(6, 8))
 
 
 def test_same_name_in_two_cities(tmp_path):
     write(tmp_path, "cityscapes")
     image = paths(tmp_path, "cityscapes", 0)[0]
     write_image(image.parent.parent / "bochum" / image.name)
-    refused_at_once(tmp_path, "cityscapes", "has the same name")
+    refused(tmp_path, "cityscapes", "has the same name")
 
 
-def test_colour_picture_for_a_label(tmp_path, layout):
-    write(tmp_path, layout)
-    label = paths(tmp_path, layout, 0)[1]
-    write_image(label)
-    refused_at_once(tmp_path, layout, f"{label}: 8-bit RGB PNG where {layout} labels are")
-
-
-def test_jpeg_for_a_label(tmp_path, layout):
-    write(tmp_path, layout)
-    label = paths(tmp_path, layout, 0)[1]
-    Image.new("L", SIZE[::-1]).save(label, format="JPEG")
-    refused_at_once(tmp_path, layout, f"{label}: not a PNG")
-
-
-def test_label_kind_of_another_dataset(tmp_path, layout):
-    write(tmp_path, layout)
-    other = "camvid" if layout == "synthia" else "synthia"
-    write_label(paths(tmp_path, layout, 0)[1], stripes([0, 1, 2, 3]), other)
-    refused_at_once(tmp_path, layout, f"is this a {layout} folder?")
-
-
-def test_grey_label_of_few_bits(tmp_path):
-    # Pillow would stretch its ids 0..3 to 0, 85, 170, 255
-    write(tmp_path, "camvid")
-    label = paths(tmp_path, "camvid", 0)[1]
+def few_bits(label: Path) -> None:
+    """Grey of 2 bits: Pillow would stretch its ids 0..3 to 0, 85, 170, 255."""
     content = bytearray(label.read_bytes())
     content[24] = 2  # bit depth
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     label.write_bytes(content)
-    refused_at_once(tmp_path, "camvid", f"{label}: 2-bit grey PNG")
 
 
-def test_id_outside_the_mapping(tmp_path, layout):
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (write_image, "PNG RGB"),
+        (lambda path: Image.new("L", SIZE[::-1]).save(path, format="JPEG"), "JPEG L"),
+        (few_bits, "PNG L;2"),
+        (lambda path: write_label(path, stripes([0, 1, 2, 3]), "synthia"), "PNG RGB;16B"),
+    ],
+    ids=["colour", "jpeg", "2 bits", "synthia's"],
+)
+def test_label_of_another_kind(tmp_path, spoil, kind):
+    write(tmp_path, "camvid")
+    label = paths(tmp_path, "camvid", 0)[1]
+    spoil(label)
+    refused(tmp_path, "camvid", f"{label}: {kind} pixels where camvid labels are palette or 8-bit")
+
+
+def test_synthia_labels_have_16_bits(tmp_path):
+    write(tmp_path, "synthia")
+    label = paths(tmp_path, "synthia", 0)[1]
+    write_label(label, stripes([0, 1, 2, 3]), "camvid")
+    refused(tmp_path, "synthia", f"{label}: PNG L pixels where synthia labels are 16-bit RGB")
+
+
+def test_id_of_another_dataset(tmp_path, layout):
     write(tmp_path, layout)
     label = paths(tmp_path, layout, 1)[1]
-    bad = {"gta5": 35, "synthia": 23, "cityscapes": 34, "camvid": 12}[layout]
+    bad = {"gta5": 35, "synthia": 259, "cityscapes": 34, "camvid": 12}[layout]  # 259 = 256 + 3
     write_label(label, stripes([0, 1, bad, 3]), layout)
-    refused(tmp_path, layout, f"{label}: class id {bad} is not one of {layout}'s 0..")
+    refused_on_reading(folder(tmp_path, layout), f"{label}: class id {bad} is none of {layout}'s")
+
+
+def test_a_process_of_a_data_loader_reports_in_one_line_too(tmp_path):
+    write(tmp_path, "gta5")
+    label = paths(tmp_path, "gta5", 0)[1]
+    write_label(label, stripes([35] * 4), "gta5")
+    refused_on_reading(folder(tmp_path, "gta5"), f"{label}: class id 35 is none of gta5's", 1)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["image", "label"])
 def test_truncated(tmp_path, layout, which):
     write(tmp_path, layout)
     path = paths(tmp_path, layout, 1)[which]
+    data = folder(tmp_path, layout)
     path.write_bytes(path.read_bytes()[:60])
-    refused(tmp_path, layout, f"{path}: cannot be decoded")
+    refused_on_reading(data, f"{path}: cannot be decoded")
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["image", "label"])
@@ -352,7 +342,7 @@ def test_not_a_picture(tmp_path, layout, which, content):
     write(tmp_path, layout)
     path = paths(tmp_path, layout, 1)[which]
     path.write_bytes(content)
-    refused_at_once(tmp_path, layout, f"{path}: not a PNG")
+    refused(tmp_path, layout, f"{path}: cannot be decoded")
 
 
 def test_swapped_folders(tmp_path):
@@ -360,7 +350,24 @@ def test_swapped_folders(tmp_path):
     (tmp_path / "GT/LABELS").rename(tmp_path / "labels")
     (tmp_path / "RGB").rename(tmp_path / "GT/LABELS")
     (tmp_path / "labels").rename(tmp_path / "RGB")
-    refused_at_once(tmp_path, "synthia", "are image and label folders swapped?")
+    refused(tmp_path, "synthia", "are image and label folders swapped?")
+
+
+def test_check_of_a_sample_finds_what_stops_a_run_later(tmp_path):
+    write(tmp_path, "camvid", "val", count=6)
+    folder(tmp_path, "camvid", "val").check(sample=3)
+    labels = [paths(tmp_path, "camvid", i, "val")[1] for i in range(6)]
+    for label in labels:
+        write_label(label, stripes([11] * 4), "camvid")
+    for sample in (2, None):
+        with pytest.raises(InputError, match="no labelled pixel in the val split"):
+            folder(tmp_path, "camvid", "val").check(sample)
+    write_label(labels[5], stripes([11, 11, 11, 0]), "camvid")
+    folder(tmp_path, "camvid", "val").check(sample=2)
+    labels[3].write_bytes(labels[3].read_bytes()[:45])
+    folder(tmp_path, "camvid", "val", labels=False).check()
+    with pytest.raises(InputError, match="cannot be decoded"):
+        folder(tmp_path, "camvid", "val").check(sample=2)
 
 
 # ------------------------------------------------------------------------------ split to score on
@@ -369,18 +376,20 @@ def test_swapped_folders(tmp_path):
 def test_evaluation_split_is_test_where_labelled(tmp_path):
     for layout in ("cityscapes", "camvid"):
         write(tmp_path / layout, layout, "val")
-        assert evaluation_split(tmp_path / layout, layout) == "val"
+        with pytest.warns(UserWarning, match="no test split with labels, so .* scored on val"):
+            assert evaluation_split(tmp_path / layout, layout) == "val"
         write(tmp_path / layout, layout, "test")
-        assert evaluation_split(tmp_path / layout, layout) == "test"
+        with warnings.catch_warnings(action="error"):
+            assert evaluation_split(tmp_path / layout, layout) == "test"
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["images", "labels"])
-@pytest.mark.parametrize("layout", ["cityscapes", "camvid"])
-def test_evaluation_split_is_val_where_test_is_half_there(tmp_path, layout, which):
-    write(tmp_path, layout, "test")
+def test_evaluation_split_is_val_where_test_is_half_there(tmp_path, which):
+    write(tmp_path, "camvid", "test")
     for i in range(2):
-        paths(tmp_path, layout, i, "test")[which].unlink()
-    assert evaluation_split(tmp_path, layout) == "val"
+        paths(tmp_path, "camvid", i, "test")[which].unlink()
+    with pytest.warns(UserWarning, match="scored on val"):
+        assert evaluation_split(tmp_path, "camvid") == "val"
 
 
 def test_evaluation_split_is_val_where_test_is_void(tmp_path):
@@ -394,6 +403,28 @@ def test_evaluation_split_is_val_where_test_is_void(tmp_path):
 def test_evaluation_split_of_a_source_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match="'gta5': has no split to score on"):
         evaluation_split(tmp_path, "gta5")
+
+
+# ------------------------------------------------------------------------------ a further layout
+
+
+def test_worked_example_of_a_layout(tmp_path, monkeypatch):
+    """The layout that docs/ adds: its code runs, and reads a folder of that shape."""
+    text = (Path(__file__).parents[1] / "docs/extend_layout.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("labor_lib.data.segmentation.LAYOUTS", dict(LAYOUTS))
+    exec(re.search("```python\n(.*?)```", text, re.DOTALL)[1], {})
+    for i in range(2):
+        image = tmp_path / f"images/10k/train/{i}.jpg"
+        write_image(image, i)
+        label = tmp_path / f"labels/sem_seg/masks/train/{i}.png"
+        write_label(label, stripes([0, 18, 255, 9]), "camvid")
+    data = SegmentationFolder(tmp_path, "bdd100k", "train", SYNTHIA16, size=(6, 8))
+    data.check()
+    assert data.names == ["0", "1"]
+    np.testing.assert_array_equal(data.label(0)[0], np.repeat([0, 15, 255, 255], 2))
+    write_label(label, stripes([0, 19, 255, 9]), "camvid")
+    with pytest.raises(InputError, match="class id 19 is none of bdd100k's"):
+        data.label(1)
 
 
 # ------------------------------------------------------------------------------ transform

@@ -1,11 +1,8 @@
-"""Images of one label each, in several domains: what the wider family of methods trains on.
+"""Images of one label each, in several domains: what classification methods train on.
 
-`Domain` holds the images of one domain in memory, `FolderDomain` decodes them when asked. Training
-code uses what both have: `name`, `classes`, `labels`, `len`, `take` and `batch`.
-
-    embedded   SHIFTS (source -> target), styles (four domains); drawn, offline
     folders    read_domains (DOMAIN/CLASS/*: PACS, Office-Home, DomainNet), read_lists (DomainNet)
-    digits     read_digits (MNIST, USPS, SVHN), mnist_m, read_ccsa (split files of CCSA's authors)
+    digits     mnistm_shift (MNIST -> MNIST-M), read_ccsa (split files of CCSA's authors)
+    embedded   SHIFTS (source -> target), styles (four domains); drawn, offline
 
 Whatever is wrong with a folder raises `InputError`; what needs no decoding, when it is opened.
 """
@@ -22,101 +19,65 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 # isort: split
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision import datasets
-from torchvision.transforms import v2
+from torch.nn.functional import pad
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from labor_lib.data.pictures import ENDINGS, read_rgb
 from labor_lib.drawn import digits
 from labor_lib.drawn.styles import CLASSES as SHAPES
 from labor_lib.drawn.styles import STYLES, draw_styles
 from labor_lib.errors import InputError
 from labor_lib.runtime import derive_seed
 
+DIGITS = tuple("0123456789")
+
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Images of one domain in memory."""
+    """Images of one domain, in memory or in files that are decoded when asked for."""
 
     name: str
     classes: tuple[str, ...]
-    images: Tensor  # N x C x H x W uint8; of the CCSA split files float32 in [0, 1]; C = 1 or 3
+    # N x C x H x W uint8 (of the CCSA split files float32 in [0, 1]), C = 1 or 3; or N file names
+    images: Tensor | np.ndarray
     labels: Tensor  # N int64, places in `classes`
+    size: int = 224  # pixels that files are resized to, without regard to proportions (DomainBed)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices) -> Domain:
         """Those images, in that order. `indices`: integers or a mask, as tensor, array or list."""
-        indices = _index(indices)
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        indices = torch.as_tensor(indices)
+        indices = indices if indices.dtype == torch.bool else indices.long()
+        places = indices if isinstance(self.images, Tensor) else indices.numpy()
+        return replace(self, images=self.images[places], labels=self.labels[indices])
 
     def batch(self, indices) -> Tensor:
-        """Those images: B x C x H x W."""
-        return self.images[_index(indices)]
-
-
-@dataclass(frozen=True, eq=False)
-class FolderDomain:
-    """Images of one domain in files, decoded on demand and resized to squares."""
-
-    name: str
-    classes: tuple[str, ...]
-    paths: np.ndarray  # N file names
-    labels: Tensor  # N int64, places in `classes`
-    size: int = 224  # pixels of a side; paper: 224, without regard to proportions (DomainBed)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices) -> FolderDomain:
-        """Those images, in that order. `indices`: integers or a mask, as tensor, array or list."""
-        indices = _index(indices)
-        return replace(self, paths=self.paths[indices.numpy()], labels=self.labels[indices])
-
-    def batch(self, indices) -> Tensor:
-        """Those images: B x 3 x size x size uint8. InputError names one that does not decode."""
-        chosen = self.paths[_index(indices).numpy()]
-        return torch.from_numpy(
-            np.stack([_pixels(Path(path), self.size) for path in chosen]).transpose(0, 3, 1, 2)
-        ).contiguous()
+        """Those images: B x C x H x W. Raises InputError for a file that cannot be decoded."""
+        images = self.take(indices).images
+        if isinstance(images, Tensor):
+            return images
+        pixels = np.stack([read_rgb(Path(path), self.size) for path in images])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def load(self) -> Domain:
-        """All images in memory: 3 size^2 bytes each. Raises InputError as `batch` does."""
-        return Domain(self.name, self.classes, self.batch(range(len(self))), self.labels)
+        """All images in memory, of files 3 size^2 bytes each. Raises InputError as `batch` does."""
+        return replace(self, images=self.batch(range(len(self))))
 
 
-def _pixels(path: Path, size: int | None = None) -> np.ndarray:
-    """h x w x 3 uint8, or size x size x 3.
-
-    Pillow decodes, because torchvision's decoder does not load everywhere (`labor_lib.compat`).
-    """
-    try:
-        with Image.open(path) as file:
-            if file.mode in ("I", "F") or file.mode.startswith("I;"):
-                # Pillow would cut such values off at 255
-                raise InputError(f"{path}: {file.mode} pixels; save it with 8 bits a channel")
-            picture = file.convert("RGB")
-    except (
-        OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError
-    ) as error:  # fmt: skip
-        raise InputError(f"{path}: cannot be decoded ({error}); fetch the file again") from None
-    return np.array(picture.resize((size, size), Image.Resampling.BILINEAR) if size else picture)
-
-
-def _index(indices) -> Tensor:
-    """Integers or a mask as a tensor that can index."""
-    indices = torch.as_tensor(indices)
-    return indices if indices.dtype == torch.bool else indices.long()
-
-
-AnyDomain = Domain | FolderDomain
+def make_domain(name: str, classes, images: np.ndarray, labels: np.ndarray) -> Domain:
+    """A domain of arrays: N x H x W or N x C x H x W images, N labels."""
+    if images.ndim == 3:
+        images = images[:, None]  # N x 1 x H x W
+    return Domain(name, tuple(classes), torch.from_numpy(images), torch.from_numpy(labels))
 
 
 @dataclass(frozen=True)
 class Shift:
-    """From a labelled source to a target. The target's labels train nothing but what says so:
-    `few` of them, or the ceiling."""
+    """From a labelled source to a target. Of the target's labels, training uses `few` at the most;
+    the ceiling, and it alone, uses all."""
 
     source: Domain
     source_val: Domain
@@ -124,10 +85,11 @@ class Shift:
     target_test: Domain
 
 
-def split(domain: AnyDomain, parts: Sequence[float], seed: int) -> tuple[AnyDomain, ...]:
-    """The domain in disjoint parts, each class divided as the whole is; parts add up to 1."""
-    if abs(sum(parts) - 1) > 1e-6 or min(parts) <= 0:
-        raise InputError(f"parts {parts} must be positive and add up to 1")
+def split(domain: Domain, parts: Sequence[float], seed: int) -> tuple[Domain, ...]:
+    """The domain in disjoint parts, each class divided as the whole is; parts add up to 1.
+
+    Raises InputError where a part would have no image.
+    """
     generator = torch.Generator().manual_seed(derive_seed("split", seed))
     lots: list[list[Tensor]] = [[] for _ in parts]
     bounds = np.cumsum((0, *parts))
@@ -146,13 +108,11 @@ def split(domain: AnyDomain, parts: Sequence[float], seed: int) -> tuple[AnyDoma
     return tuple(domain.take(torch.cat(lot).sort().values) for lot in lots)
 
 
-def few(domain: AnyDomain, n: int, seed: int) -> AnyDomain:
+def few(domain: Domain, n: int, seed: int) -> Domain:
     """n images of each class, drawn by `seed`; with a larger n the same and more.
 
-    Raises InputError where a class has fewer, and for an n below 1.
+    Raises InputError where a class has fewer.
     """
-    if n < 1:
-        raise InputError(f"{n} images a class: ask for at least 1")
     generator = torch.Generator().manual_seed(derive_seed("few", seed))
     chosen = []
     for label, name in enumerate(domain.classes):
@@ -172,19 +132,13 @@ PRINTED = 250  # digits of each class, of which a fifth is for validation
 COPIES = 4  # of each digit of a training domain of "textured"
 
 
-def _domain(name: str, classes, images: np.ndarray, labels: np.ndarray) -> Domain:
-    if images.ndim == 3:
-        images = images[:, None]  # N x H x W -> N x 1 x H x W
-    return Domain(name, tuple(classes), torch.from_numpy(images), torch.from_numpy(labels))
-
-
 def _fonts(seed: int) -> Shift:
     """Printed digits -> handwritten ones, 1 x 16 x 16."""
     rng = np.random.default_rng(derive_seed("fonts", seed))
     labels = np.repeat(np.arange(10), PRINTED)
-    source = _domain("printed", digits.DIGITS, digits.printed(labels, 16, rng), labels)
+    source = make_domain("printed", digits.DIGITS, digits.printed(labels, 16, rng), labels)
     images, labels = digits.handwritten()
-    target = _domain("handwritten", digits.DIGITS, digits.enlarged(images, 16), labels)
+    target = make_domain("handwritten", digits.DIGITS, digits.enlarged(images, 16), labels)
     return Shift(*split(source, (0.8, 0.2), seed), *split(target, (0.6, 0.4), seed))
 
 
@@ -197,7 +151,7 @@ def _textured(seed: int) -> Shift:
     """
     rng = np.random.default_rng(derive_seed("textured", seed))
     images, labels = digits.handwritten()
-    numbers = _domain("digits", digits.DIGITS, np.arange(len(labels))[:, None, None], labels)
+    numbers = make_domain("digits", digits.DIGITS, np.arange(len(labels))[:, None, None], labels)
     drawn = []
     for part, name, copies in zip(
         split(numbers, (0.40, 0.10, 0.30, 0.20), seed),
@@ -211,7 +165,7 @@ def _textured(seed: int) -> Shift:
             pictures = np.repeat(plain[:, None], 3, axis=1)
         else:
             pictures = digits.blended(plain, digits.textures(len(chosen), 32, rng))
-        drawn.append(_domain(name, digits.DIGITS, pictures, labels[chosen]))
+        drawn.append(make_domain(name, digits.DIGITS, pictures, labels[chosen]))
     return Shift(*drawn)
 
 
@@ -221,29 +175,30 @@ SHIFTS: dict[str, Callable[[int], Shift]] = {"fonts": _fonts, "textured": _textu
 def styles(seed: int) -> dict[str, Domain]:
     """Seven shapes in four styles, 3 x 48 x 48: {"photo", "cartoon", "sketch", "painting"}."""
     return {
-        style: _domain(style, SHAPES, *draw_styles(style, per_class=60, seed=seed))
+        style: make_domain(style, SHAPES, *draw_styles(style, per_class=60, seed=seed))
         for style in STYLES
     }
 
 
 # ------------------------------------------------------------------------ folders of images
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
-
-def _folders(root: Path) -> list[Path]:
-    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
-    for path in found:
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{root}: {path.name!a} is not UTF-8; rename it") from None
-    return [path for path in found if path.name != "__MACOSX"]  # left by macOS's archives
+def _folders(root: Path) -> dict[str, Path]:
+    """The folders below root by name, without hidden ones and what macOS's archives leave."""
+    found = {}
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX":
+            try:
+                path.name.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{root}: {path.name!a} is not UTF-8; rename it") from None
+            found[path.name] = path
+    return found
 
 
 def read_domains(
     root: str | Path, domains: Sequence[str] | None = None, size: int = 224
-) -> dict[str, FolderDomain]:
+) -> dict[str, Domain]:
     """The domains below root by name, from `DOMAIN/CLASS/*` (PACS, Office-Home, DomainNet).
 
     domains  which ones; None: every folder of root
@@ -252,70 +207,65 @@ def read_domains(
     Raises InputError for a missing root or domain, an empty class folder, and a domain with other
     classes than the first. Files that are not images by their ending are left out.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give the one that holds DOMAIN/CLASS/images")
-    found = {folder.name: folder for folder in _folders(root)}
-    if not found:
-        raise InputError(f"{root}: holds no folders; expected DOMAIN/CLASS/images")
-    for name in domains or ():
+    found = _folders(Path(root))
+    read: dict[str, Domain] = {}
+    for name in domains or found or ["DOMAIN"]:
         if name not in found:
-            raise InputError(f"{root}: no domain '{name}'; it has {', '.join(found)}")
-    read: dict[str, FolderDomain] = {}
-    for name in domains or found:
-        folders = _folders(found[name])
-        classes = tuple(folder.name for folder in folders)
-        if not classes:
-            raise InputError(f"{found[name]}: holds no class folders; expected DOMAIN/CLASS/images")
+            raise InputError(
+                f"{Path(root) / name}: no such folder; {root} has {', '.join(found) or 'none'} and "
+                "should hold DOMAIN/CLASS/images"
+            )
+        files = {
+            path.name: sorted(
+                str(file)
+                for file in path.iterdir()
+                if file.suffix.lower() in ENDINGS and file.name[0] != "."
+            )
+            for path in _folders(found[name]).values()
+        }
+        empty = next((folder for folder, images in files.items() if not images), None)
+        if not files or empty:
+            raise InputError(
+                f"{found[name] / (empty or 'CLASS')}: no images in it; fill it, or give the folder "
+                "that holds DOMAIN/CLASS/images"
+            )
         first = next(iter(read.values()), None)
-        if first is not None and classes != first.classes:
-            other = sorted(set(classes) ^ set(first.classes))[0]
-            here, there = (name, first.name) if other in classes else (first.name, name)
+        if first is not None and tuple(files) != first.classes:
+            other = sorted(set(files) ^ set(first.classes))[0]
+            here, there = (name, first.name) if other in files else (first.name, name)
             raise InputError(
                 f"{found[name]}: '{other}' is a class of {here} but not of {there}; all domains "
                 "must have the same class folders"
             )
-        paths, labels = [], []
-        for label, folder in enumerate(folders):
-            images = sorted(
-                str(path)
-                for path in folder.iterdir()
-                if path.suffix.lower() in ENDINGS and path.name[0] != "."
-            )
-            if not images and _folders(folder):
-                raise InputError(
-                    f"{folder}: folders in place of images; give the folder that holds "
-                    f"DOMAIN/CLASS/images, such as {found[name]}"
-                )
-            if not images:
-                raise InputError(
-                    f"{folder}: no images in it; fill it, or remove the class everywhere"
-                )
-            paths += images
-            labels += [label] * len(images)
-        read[name] = FolderDomain(name, classes, np.array(paths), torch.tensor(labels), size)
+        labels = [label for label, images in enumerate(files.values()) for _ in images]
+        paths = np.array([path for images in files.values() for path in images])
+        read[name] = Domain(name, tuple(files), paths, torch.tensor(labels), size)
     return read
 
 
-def _read_list(file: Path) -> list[tuple[int, str, int]]:
-    """(line number, path, class id) of the lines `path class_id` of a list file."""
+def _read_list(file: Path) -> list[tuple[str, str, int]]:
+    """(place for messages, path below the list's folder, class id) of lines `path class_id`."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8; save it as that") from None
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        path, _, label = line.strip().rpartition(" ")
-        if line.strip() and not (path and label.isdecimal()):
-            raise InputError(f"{file}: line {number} is '{line}' instead of 'path class_id'")
-        if line.strip():
-            rows.append((number, path, int(label)))
+    for number, line in enumerate(map(str.strip, lines), 1):
+        path, _, label = line.rpartition(" ")
+        outside = Path(path).anchor or ".." in Path(path).parts
+        if line and (outside or not path or not label.isdecimal()):
+            raise InputError(
+                f"{file}: line {number} is '{line}' instead of 'path class_id', the path below "
+                f"{file.parent}"
+            )
+        if line:
+            rows.append((f"{file}: line {number}", path, int(label)))
     return rows
 
 
 def read_lists(
     root: str | Path, domains: Sequence[str], part: str, size: int = 224
-) -> dict[str, FolderDomain]:
+) -> dict[str, Domain]:
     """The domains by name, from DomainNet's list files `root/DOMAIN_PART.txt`.
 
     A line is `path class_id`: the path below root, in a folder called like the class; ids from 0.
@@ -328,46 +278,40 @@ def read_lists(
     that has two classes or none.
     """
     root = Path(root)
-    lists = {
-        path.name: path
+    rows = {
+        path.name: _read_list(path)
         for path in sorted(root.glob("*_*.txt"))
         if path.stem.endswith(("_train", "_test"))
     }
-    for domain in domains:
-        if f"{domain}_{part}.txt" not in lists:
-            raise InputError(
-                f"{root / f'{domain}_{part}.txt'}: no such list; "
-                f"{root} has {', '.join(lists) or 'none'}"
-            )
-    rows = {name: _read_list(path) for name, path in lists.items()}
     names: dict[int, str] = {}
     ids: dict[str, int] = {}
-    for file, lines in rows.items():
-        for number, path, label in lines:
-            name = PurePosixPath(path).parent.name
-            if names.setdefault(label, name) != name or ids.setdefault(name, label) != label:
-                raise InputError(
-                    f"{root / file}: line {number} gives class id {label} to '{name}'; elsewhere "
-                    "that id or that class is another; take all lists from one release"
-                )
+    for place, path, label in (row for lines in rows.values() for row in lines):
+        name = PurePosixPath(path).parent.name
+        if names.setdefault(label, name) != name or ids.setdefault(name, label) != label:
+            raise InputError(
+                f"{place} gives class id {label} to '{name}'; elsewhere that id or that class is "
+                "another; take all lists from one release"
+            )
+    unnamed = next((label for label in range(len(names)) if label not in names), None)
+    if unnamed is not None:
+        raise InputError(f"{root}: no list has an image of class id {unnamed}; add its list")
+    classes = tuple(names[label] for label in range(len(names)))
     read = {}
     for domain in domains:
         file = f"{domain}_{part}.txt"
-        if not rows[file]:
-            raise InputError(f"{root / file}: names no image; fetch it again")
-        for number, path, _ in rows[file]:
+        if not rows.get(file):
+            raise InputError(
+                f"{root / file}: missing or empty; {root} has {', '.join(rows) or 'no lists'}"
+            )
+        for place, path, _ in rows[file]:
             if not os.path.isfile(root / path):
                 raise InputError(
-                    f"{root / file}: line {number} names {root / path}, which is missing; "
-                    "fetch the domain again or remove the line"
+                    f"{place} names {root / path}, which is missing; fetch the domain again or "
+                    "remove the line"
                 )
-        unnamed = next((label for label in range(len(names)) if label not in names), None)
-        if unnamed is not None:
-            raise InputError(f"{root}: no list has an image of class id {unnamed}; add its list")
-        classes = tuple(names[label] for label in range(len(names)))
         paths = np.array([str(root / path) for _, path, _ in rows[file]])
         labels = torch.tensor([label for _, _, label in rows[file]])
-        read[domain] = FolderDomain(domain, classes, paths, labels, size)
+        read[domain] = Domain(domain, classes, paths, labels, size)
     return read
 
 
@@ -380,7 +324,7 @@ def read_ccsa(
     """(source, n target images a class, target test images) of the split files of CCSA's authors.
 
     Images are N x 1 x 16 x 16 float32 in [0, 1]. The published test sets may hold some of the n
-    target images again: count them with `shared_images`.
+    target images again.
 
     Source: Motiian et al., "Unified Deep Supervised Domain Adaptation and Generalization", ICCV
     2017; github.com/samotiian/CCSA.
@@ -390,109 +334,107 @@ def read_ccsa(
     source, target = pair
     read = []
     for name, part in ((source, "train_source"), (target, "train_target"), (target, "test_target")):
-        arrays = {}
+        arrays = []
         for letter in "Xy":
             ending = f"{letter}_{part}_repetition_{repetition}_sample_per_class_{n}.npy"
             file = Path(folder) / f"{source}_to_{target}_{ending}"
             try:
-                arrays[letter] = np.load(file, allow_pickle=False)
-            except FileNotFoundError:
+                arrays.append(np.asarray(np.load(file, allow_pickle=False)))
+            except (OSError, ValueError, EOFError) as error:
                 raise InputError(
-                    f"{file}: no such file; fetch it from github.com/samotiian/CCSA or choose "
-                    "another n or repetition"
+                    f"{file}: cannot be read ({error}); fetch it from github.com/samotiian/CCSA, "
+                    "or choose another n or repetition"
                 ) from None
-            except (ValueError, EOFError, OSError) as error:
-                raise InputError(f"{file}: not a NumPy file ({error}); fetch it again") from None
-        images, labels = arrays["X"], arrays["y"]
-        if not all(isinstance(a, np.ndarray) and a.dtype.kind in "fiu" for a in (images, labels)):
-            raise InputError(f"{file}: not numbers, or an archive of arrays; fetch both again")
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
+        images, labels = arrays
+        if not (
+            {images.dtype.kind, labels.dtype.kind} <= set("fiu")
+            and images.shape == (len(labels), 16, 16)
+            and images.size
+            and images.min() >= 0
+            and images.max() <= 1
+            and np.isin(labels, range(10)).all()
+        ):
             raise InputError(
-                f"{file}: {labels.shape} labels beside {images.shape} images, where there should "
-                "be N and N x height x width; fetch both again"
+                f"{file}: {images.dtype} {images.shape} images and {labels.dtype} {labels.shape} "
+                "labels, where there should be N x 16 x 16 in 0 to 1 and N digits; fetch both again"
             )
-        if images.shape[1:] != (16, 16) or not len(images):
-            raise InputError(f"{file}: {images.shape} images, not N x 16 x 16; fetch it again")
-        if not (images.min() >= 0 and images.max() <= 1):
-            raise InputError(f"{file}: pixels outside 0 to 1, or no numbers; fetch it again")
-        if not np.isin(labels, range(10)).all():
-            raise InputError(f"{file}: labels other than the digits 0 to 9; fetch it again")
-        read.append(
-            _domain(name, digits.DIGITS, images.astype(np.float32), labels.astype(np.int64))
-        )
+        read.append(make_domain(name, DIGITS, images.astype(np.float32), labels.astype(np.int64)))
     counts = read[1].labels.bincount(minlength=10).tolist()
     if counts != [n] * 10:
         raise InputError(f"{folder}: {counts} target images a class where {n} of each should be")
     return tuple(read)
 
 
-def read_digits(name: str, root: str | Path, train: bool) -> Domain:
-    """MNIST (1 x 28 x 28), USPS (1 x 16 x 16) or SVHN (3 x 32 x 32), where torchvision keeps them:
-    below root MNIST/raw/*-ubyte, usps.bz2 and usps.t.bz2, train_32x32.mat and test_32x32.mat.
+def mnistm_shift(root: str | Path, seed: int) -> Shift:
+    """MNIST -> MNIST-M, 3 x 32 x 32 uint8: the first experiment of DANN.
 
-    Raises InputError for another name, and where the files are missing or damaged.
+    source, source_val  the 60,000 training digits, 5 to 1 in each class: white on black, 28 x 28
+                        with a margin of 2 pixels
+    target_train        all training digits, each on a random patch of a random photograph
+    target_test         the 10,000 test digits, likewise
+
+    As in the paper, the target's training images show the source's digits again. The authors' own
+    file, made by the same recipe, has other patches.
+
+    root  holds MNIST/raw/*-ubyte and the photographs of BSDS500 below bsds500/, as
+          `python -m labor_lib download` writes them
+
+    Source: Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, 5.2.4.
+
+    Raises InputError for missing or damaged files, and a photograph that is too small.
     """
-    try:
-        if name == "MNIST":
-            data = datasets.MNIST(root, train)
-            images, labels = data.data.numpy(), data.targets.numpy()
-        elif name == "USPS":
-            data = datasets.USPS(root, train)
-            images, labels = data.data, np.array(data.targets)
-        elif name == "SVHN":
-            data = datasets.SVHN(root, "train" if train else "test")
-            images, labels = data.data, data.labels.astype(np.int64)
-        else:
-            raise InputError(f"unknown digits '{name}': choose MNIST, USPS or SVHN")
-    except InputError:
-        raise
-    except (RuntimeError, OSError, EOFError, ValueError, IndexError, AssertionError):
+    root = Path(root)
+    train, test = _mnist(root, "train"), _mnist(root, "t10k")
+    photographs = []
+    for path in sorted((root / "bsds500").rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            photographs.append(read_rgb(path))  # h x w x 3
+            if min(photographs[-1].shape[:2]) < 32:
+                raise InputError(f"{path}: smaller than a digit's 32 x 32 pixels; remove it")
+    if not photographs:
         raise InputError(
-            f"{root}: {name} is not there or damaged; fetch it with "
-            f"python -m labor_lib download {name.lower()} --root {root}"
+            f"{root / 'bsds500'}: no photographs in it; fetch them with "
+            f"python -m labor_lib download bsds500 --root {root}"
+        )
+    rng = np.random.default_rng(derive_seed("mnistm", seed))
+    target = [_on_photographs(digits, photographs, rng) for digits in (train, test)]
+    return Shift(*split(train, (5 / 6, 1 / 6), seed), *target)
+
+
+def _mnist(root: Path, part: str) -> Domain:
+    """Digits with a margin of 2 pixels, N x 3 x 32 x 32 (a view of one channel)."""
+    stem = root / "MNIST" / "raw" / part
+    try:
+        images = read_image_file(f"{stem}-images-idx3-ubyte")
+        labels = read_label_file(f"{stem}-labels-idx1-ubyte")
+        if images.shape != (len(labels), 28, 28):
+            raise ValueError("images and labels differ")
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError):
+        raise InputError(
+            f"{stem}-*: MNIST is not there or damaged; fetch it with "
+            f"python -m labor_lib download mnist --root {root}"
         ) from None
-    return _domain(name, digits.DIGITS, images, labels)
+    images = pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
+    return Domain("MNIST", DIGITS, images, labels)
 
 
-def resized(domain: Domain, size: int, channels: int) -> Domain:
-    """The images with `size` pixels along each side (bilinear, antialiased) and 1 or 3 channels."""
-    images = v2.functional.resize(domain.images, [size, size], antialias=True)
-    if images.shape[1] > channels:
-        images = v2.functional.rgb_to_grayscale(images)
-    return replace(domain, images=images.expand(-1, channels, -1, -1).contiguous())
-
-
-def mnist_m(plain: Domain, photographs: str | Path, seed: int) -> Domain:
-    """MNIST-M of MNIST: each digit on a random patch of a random photograph, N x 3 x 28 x 28 uint8.
-
-    photographs  a folder of images, however deep; in the paper BSDS500's
-
-    Source: see `labor_lib.drawn.digits.blended`. The authors' own file, made by the same recipe,
-    has other patches.
-
-    Raises InputError for a folder without images, one that does not decode and one that is smaller
-    than a digit.
-    """
-    paths = sorted(p for p in Path(photographs).rglob("*") if p.suffix.lower() in ENDINGS)
-    if not paths:
-        raise InputError(f"{photographs}: no images below it; give the folder of BSDS500's images")
-    pictures = [_pixels(path) for path in paths]
-    height, width = plain.images.shape[2:]
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.shape[0] < height or picture.shape[1] < width:
-            raise InputError(f"{path}: smaller than a digit's {width} x {height}; remove it")
-    rng = np.random.default_rng(derive_seed("mnist-m", seed))
-    patches = np.empty((len(plain), height, width, 3), np.uint8)
-    for patch in patches:
-        picture = pictures[rng.integers(len(pictures))]
+def _on_photographs(plain: Domain, photographs: list[np.ndarray], rng) -> Domain:
+    """Each digit blended with a patch of its size of one of the photographs (h x w x 3)."""
+    images = torch.empty(plain.images.shape, dtype=torch.uint8)
+    height, width = images.shape[2:]
+    for image, digit in zip(images.numpy(), plain.images.numpy(), strict=True):
+        picture = photographs[rng.integers(len(photographs))]
         top = rng.integers(picture.shape[0] - height + 1)
         left = rng.integers(picture.shape[1] - width + 1)
-        patch[:] = picture[top : top + height, left : left + width]
-    images = digits.blended(plain.images[:, 0].numpy(), patches.transpose(0, 3, 1, 2))
-    return replace(plain, name=f"{plain.name}-M", images=torch.from_numpy(images))
+        patch = picture[top : top + height, left : left + width].transpose(2, 0, 1)
+        image[:] = blended(digit[:1], patch[None])[0]
+    return replace(plain, name="MNIST-M", images=images)
 
 
-def shared_images(first: Domain, second: Domain) -> int:
-    """How many images of `first` lie, pixel by pixel, in `second` too."""
-    there = {image.numpy().tobytes() for image in second.images}
-    return sum(image.numpy().tobytes() in there for image in first.images)
+def blended(digits: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
+    """|background - digit| in each channel: N x h x w and N x 3 x h x w uint8 -> N x 3 x h x w.
+
+    Source: MNIST-M of Ganin et al., JMLR 2016, section 5.2.4.
+    """
+    digits = digits[:, None].astype(np.int16)  # N x 1 x h x w
+    return np.abs(backgrounds.astype(np.int16) - digits).astype(np.uint8)

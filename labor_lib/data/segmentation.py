@@ -6,13 +6,14 @@
     cityscapes   leftImg8bit/SPLIT/CITY/*_leftImg8bit.png     gtFine/.../*_gtFine_labelIds.png
     camvid       SPLIT/*.png                                  SPLITannot/*.png
 
-The embedded benchmark is written in the same layouts and goes through the same code.
-Whatever is wrong with a folder raises `InputError`; what headers can show, at construction.
+The embedded benchmark is written in the same layouts and goes through the same code. A further
+dataset is one more entry in `LAYOUTS`. Whatever is wrong with a folder raises `InputError`; what
+headers can show, at construction.
 """
 
-import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,53 +22,110 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 # isort: split
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from labor_lib.data.pictures import image_size, kind, opened, read_rgb
 from labor_lib.errors import InputError
-from labor_lib.labels import CITYSCAPES19, IGNORE, ILLEGAL, LEGAL_IDS, ClassSet, raw_lookup
+from labor_lib.labels import CAMVID11, CITYSCAPES19, IGNORE, NAMES, ClassSet
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a dataset keeps its files; `{split}` stands for the split's name."""
+    """Where a dataset keeps its files and what the ids in its labels mean.
+
+    `{split}` in a folder stands for the split's name. An id that is in none of `train_ids`, `void`
+    and `own` means another dataset's folder.
+    """
 
     images: str  # folder
     labels: str  # folder
     splits: tuple[str, ...]
+    train_ids: Mapping[int, int] = field(default_factory=dict)  # id in a file: Cityscapes train id
+    void: Sequence[int] = ()  # ids in a file that are ignored
+    own: ClassSet | None = None  # the files hold the ids of these classes, in place of train_ids
     image_end: str = ".png"  # a file's name is STEM + end; the stem ties a label to its image
     label_end: str = ".png"
     cities: bool = False  # one more folder level, a city each
+    deep: bool = False  # labels are 16-bit RGB, with the id in the red channel
 
-    def files(self, folder: Path, end: str) -> dict[str, Path]:
-        """The files in `folder` by stem, sorted; hidden ones (macOS leaves `._x.png`) left out."""
+    def files(self, root: Path, split: str, labels: bool = False) -> dict[str, Path]:
+        """Images or labels of a split by stem, sorted; hidden files (macOS's `._x.png`) left out.
+
+        Capital letters in the ending make no difference. Raises InputError for a stem twice.
+        """
+        folder = self.labels if labels else self.images
+        end = self.label_end if labels else self.image_end
         found = {}
-        for path in folder.glob(f"*/*{end}" if self.cities else f"*{end}"):
-            if path.name.startswith("."):
+        for path in (root / folder.format(split=split)).glob("*/*" if self.cities else "*"):
+            if path.name.startswith(".") or not path.name.lower().endswith(end.lower()):
                 continue
-            stem = path.name.removesuffix(end)
+            stem = path.name[: -len(end)]
             if stem in found:
                 raise InputError(f"{path}: {found[stem]} has the same name; remove one of them")
             found[stem] = path
         return dict(sorted(found.items()))
 
 
+def _in_order(*ids: int) -> dict[int, int]:
+    """{id in a file: train id} from the ids of the 19 Cityscapes classes, in order of `NAMES`."""
+    return dict(zip(ids, range(len(NAMES)), strict=True))
+
+
+_CITYSCAPES = _in_order(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+# Ignored: 0..6 void, 9 parking, 10 rail track, 14 guard rail, 15 bridge, 16 tunnel, 18 pole group,
+# 29 caravan, 30 trailer, and the licence plate: -1, which an 8-bit file holds as 255, GTA5 as 34.
+_CITYSCAPES_VOID = (*range(7), 9, 10, 14, 15, 16, 18, 29, 30)
+
 LAYOUTS = {
-    "gta5": Layout("images", "labels", ("train",)),
-    "synthia": Layout("RGB", "GT/LABELS", ("train",)),
+    "gta5": Layout("images", "labels", ("train",), _CITYSCAPES, (*_CITYSCAPES_VOID, 34)),
+    # SYNTHIA-RAND-CITYSCAPES, as published with AdaptSegNet (Tsai et al., CVPR 2018).
+    # Ignored: 0 void, 13 parking slot, 14 road work, 22 lane marking.
+    "synthia": Layout(
+        "RGB",
+        "GT/LABELS",
+        ("train",),
+        _in_order(3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11),
+        (0, 13, 14, 22),
+        deep=True,
+    ),
     "cityscapes": Layout(
         "leftImg8bit/{split}",
         "gtFine/{split}",
         ("train", "val", "test"),
-        "_leftImg8bit.png",
-        "_gtFine_labelIds.png",
+        _CITYSCAPES,
+        (*_CITYSCAPES_VOID, 255),
+        image_end="_leftImg8bit.png",
+        label_end="_gtFine_labelIds.png",
         cities=True,
     ),
-    "camvid": Layout("{split}", "{split}annot", ("train", "val", "test")),
+    "camvid": Layout("{split}", "{split}annot", ("train", "val", "test"), void=(11,), own=CAMVID11),
 }
+ILLEGAL = 254  # in `raw_lookup` only: an id that the dataset does not have
+
+
+def raw_lookup(layout: str, class_set: ClassSet) -> np.ndarray:
+    """Table from the ids in a dataset's label files to the ids of a class set.
+
+    Returns 65536 uint8, for 8-bit and 16-bit files alike: a class id, or 255 for an id that is
+    legal but ignored, or 254 (`ILLEGAL`) for one that the dataset does not have.
+    Raises InputError for an unknown layout and for labels in other classes than their own.
+    """
+    rules = _layout(layout)
+    if rules.own is not None and class_set.name != rules.own.name:
+        raise InputError(
+            f"class set {class_set.name}: {layout} labels have {len(rules.own)} classes of their "
+            f"own; use class set {rules.own.name}"
+        )
+    lookup = np.full(65536, ILLEGAL, dtype=np.uint8)
+    lookup[list(rules.void)] = IGNORE
+    for raw_id, train_id in rules.train_ids.items():
+        lookup[raw_id] = class_set.from_train_ids[train_id]
+    if rules.own is not None:
+        lookup[: len(class_set)] = range(len(class_set))
+    return lookup
 
 
 class SegmentationFolder(Dataset):
@@ -84,8 +142,9 @@ class SegmentationFolder(Dataset):
     names         the files' stems, sorted
 
     Raises InputError at construction for a missing root or folder, an empty split, an image
-    without its label or the reverse, a file that is no PNG, labels that are not pictures of ids,
-    and a pair that differs in size; on reading, for a damaged file and an id of another dataset.
+    without its label or the reverse, a file that is no picture, labels that are not pictures of
+    ids, and a pair that differs in size (some published GTA5 pairs do: a training split that is
+    resized anyway warns instead); on reading, for a damaged file and an id of another dataset.
     """
 
     def __init__(
@@ -103,60 +162,47 @@ class SegmentationFolder(Dataset):
         self.class_set, self.size = class_set, size
         self.labels, self.cache = labels, cache
         self._lookup = raw_lookup(layout, class_set)
-
-        rules = _layout(layout)
-        if split not in rules.splits:
-            raise InputError(f"split {split!r}: {layout} has {', '.join(rules.splits)}")
-        images = self._find(rules.images, rules.image_end)
+        if split not in LAYOUTS[layout].splits:
+            raise InputError(f"split {split!r}: {layout} has {', '.join(LAYOUTS[layout].splits)}")
+        images = self._files()
         self.names = list(images)
         self._images = list(images.values())
-        self._sizes = [_check_image(path) for path in self._images]
-        self._labels: list[Path] = []
-        if labels:
-            found = self._find(rules.labels, rules.label_end)
-            self._labels = self._pair(images, found)
-        self._kept_images: list[Tensor | None] = [None] * len(self)
-        self._kept_labels: list[Tensor | None] = [None] * len(self)
+        self._sizes = [image_size(path) for path in self._images]
+        self._labels = self._pair(images, self._files(labels=True)) if labels else []
+        self._kept: dict[tuple[str, int], Tensor] = {}
 
-    def _find(self, folder: str, end: str) -> dict[str, Path]:
-        """{stem: path} of one folder of the layout."""
-        if not self.root.is_dir():
-            raise InputError(
-                f"{self.root}: no such folder; give the one that holds the data with "
-                "--source-root or --target-root"
-            )
+    def _files(self, labels: bool = False) -> dict[str, Path]:
         rules = LAYOUTS[self.layout]
-        path = self.root / folder.format(split=self.split)
-        if not path.is_dir():
-            images, labels = (f.format(split=self.split) for f in (rules.images, rules.labels))
-            raise InputError(
-                f"{path}: no such folder; a {self.layout} folder holds {images}/ and {labels}/"
-            )
-        found = rules.files(path, end)
+        found = rules.files(self.root, self.split, labels)
         if not found:
-            pattern = f"CITY/*{end}" if rules.cities else f"*{end}"
-            raise InputError(f"{path}: no {pattern} in it; is this a {self.layout} folder?")
+            folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
+            raise InputError(
+                f"{self.root / folders[labels]}: holds no "
+                f"{rules.label_end if labels else rules.image_end} files; give a {self.layout} "
+                f"folder with {' and '.join(folders)} as --source-root or --target-root"
+            )
         return found
 
     def _pair(self, images: dict[str, Path], labels: dict[str, Path]) -> list[Path]:
         """The label of every image, in the images' order, by header of the right kind and size."""
-        for have, other, what, missing in (
-            (images, labels, "image", "label"),
-            (labels, images, "label", "image"),
-        ):
-            alone = [path for stem, path in have.items() if stem not in other]
-            if alone:
-                raise InputError(
-                    f"{alone[0]}: {what} without {missing} ({len(alone)} such in all); "
-                    f"add the {missing} or remove the {what}"
-                )
-        for stem, (height, width) in zip(self.names, self._sizes, strict=True):
-            h, w = _check_label(labels[stem], self.layout)
-            if (h, w) != (height, width):
-                raise InputError(
-                    f"{labels[stem]}: {w} x {h} pixels but its image has {width} x {height}; "
-                    "fetch the pair again or remove both files"
-                )
+        alone = sorted(set(images) ^ set(labels))
+        if alone:
+            path = (images | labels)[alone[0]]
+            raise InputError(
+                f"{path}: {'image without label' if alone[0] in images else 'label without image'} "
+                f"({len(alone)} such files in all); add what is missing or remove it"
+            )
+        sizes = [_label_size(labels[stem], self.layout) for stem in self.names]
+        differ = [i for i, size in enumerate(sizes) if size != self._sizes[i]]
+        if differ:
+            (height, width), (h, w) = self._sizes[differ[0]], sizes[differ[0]]
+            text = (
+                f"{labels[self.names[differ[0]]]}: {w} x {h} pixels but its image has "
+                f"{width} x {height} ({len(differ)} such pairs in all)"
+            )
+            if self.split != "train" or self.size is None:
+                raise InputError(f"{text}; fetch the pair again or remove both files")
+            warnings.warn(f"{text}; image and label are both resized", stacklevel=3)
         return [labels[stem] for stem in self.names]
 
     def __len__(self) -> int:
@@ -171,15 +217,31 @@ class SegmentationFolder(Dataset):
 
         Raises InputError for a damaged file.
         """
-        if self._kept_images[i] is not None:
-            return self._kept_images[i]
-        pixels = _decode(self._images[i], lambda picture: np.array(picture.convert("RGB")))
-        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # h x w x 3 -> 3 x h x w
+        if ("image", i) in self._kept:
+            return self._kept["image", i]
+        pixels = torch.from_numpy(read_rgb(self._images[i]))
+        image = pixels.permute(2, 0, 1).contiguous()  # h x w x 3 -> 3 x h x w
         if self.size is not None:
             image = v2.functional.resize(image, list(self.size), antialias=True)
         if self.cache:
-            self._kept_images[i] = image
+            self._kept["image", i] = image
         return image
+
+    def label(self, i: int) -> Tensor:
+        """Label i: h x w uint8 class-set ids, 255 = ignored, at `size` (nearest).
+
+        Raises as `native_label` does.
+        """
+        if ("label", i) in self._kept:
+            return self._kept["label", i]
+        label = self.native_label(i)
+        if self.size is not None:
+            # "exact" takes the pixel at the centre, as the bilinear image does: no half-pixel shift
+            nearest = v2.InterpolationMode.NEAREST_EXACT
+            label = v2.functional.resize(label[None], list(self.size), nearest)[0]
+        if self.cache:
+            self._kept["label", i] = label
+        return label
 
     def native_label(self, i: int) -> Tensor:
         """Label i: h x w uint8 class-set ids, 255 = ignored, at the size of the file. Never cached.
@@ -194,59 +256,49 @@ class SegmentationFolder(Dataset):
             )
         return torch.from_numpy(_read_label(self._labels[i], self.layout, self._lookup))
 
-    def label(self, i: int) -> Tensor:
-        """Label i: h x w uint8 class-set ids, 255 = ignored, at `size` (nearest).
-
-        Raises as `native_label` does.
-        """
-        if self._kept_labels[i] is not None:
-            return self._kept_labels[i]
-        label = self.native_label(i)
-        if self.size is not None:
-            # "exact" takes the pixel at the centre, as the bilinear image does: no half-pixel shift
-            label = v2.functional.resize(
-                label[None], list(self.size), v2.InterpolationMode.NEAREST_EXACT
-            )[0]
-        if self.cache:
-            self._kept_labels[i] = label
-        return label
-
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor] | Tensor:
         """Image and label i, or with `labels=False` the image alone."""
         return (self.image(i), self.label(i)) if self.labels else self.image(i)
 
-    def check(self) -> None:
-        """Read every file once, so that a run never stops at a bad one; fills the cache.
+    def check(self, sample: int | None = None) -> None:
+        """Read files before a run needs them, so that it does not stop at a bad one later.
 
-        Raises InputError for the first damaged file or foreign id.
+        sample  how many pairs, spread evenly over the split; None: all, which fills the cache
+
+        Raises InputError for a damaged file, a foreign id, and a split without a labelled pixel.
         """
-        for i in range(len(self)):
-            self[i]
+        labelled = not self.labels
+        for i in range(0, len(self), max(1, len(self) // sample) if sample else 1):
+            item = self[i]
+            labelled = labelled or bool((item[1] != IGNORE).any())
+        if not (labelled or any((self.label(i) != IGNORE).any() for i in range(len(self)))):
+            raise InputError(
+                f"{self.root}: no labelled pixel in the {self.split} split; are these the label "
+                "files?"
+            )
 
 
 def evaluation_split(root: str | Path, layout: str) -> str:
     """The split to score on: "test" where it has labels, else "val".
 
-    Cityscapes hides its test labels: the published test files are absent or void all over. Both
-    give "val"; the first file is decoded to see it.
+    Cityscapes hides its test labels: the published files are void all over; the first one is
+    decoded to see it. Where files are absent, a warning says that "val" takes their place.
 
     Raises InputError for an unknown layout and one without such splits (gta5, synthia).
     """
     rules = _layout(layout)
     if "test" not in rules.splits:
         raise InputError(f"layout {layout!r}: has no split to score on; use cityscapes or camvid")
-    images, labels = (
-        Path(root) / folder.format(split="test") for folder in (rules.images, rules.labels)
-    )
-    found = list(rules.files(labels, rules.label_end).values())
-    if not found or not rules.files(images, rules.image_end):
+    labels = rules.files(Path(root), "test", labels=True)
+    if not labels or not rules.files(Path(root), "test"):
+        warnings.warn(
+            f"{root}: no test split with labels, so results are scored on val", stacklevel=2
+        )
         return "val"
-    if layout == "cityscapes":
-        _check_label(found[0], layout)
-        label = _read_label(found[0], layout, raw_lookup(layout, CITYSCAPES19))
-        if (label == IGNORE).all():
-            return "val"
-    return "test"
+    first = next(iter(labels.values()))
+    _label_size(first, layout)
+    label = _read_label(first, layout, raw_lookup(layout, rules.own or CITYSCAPES19))
+    return "val" if (label == IGNORE).all() else "test"
 
 
 def joint_transform(
@@ -287,81 +339,47 @@ def _layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-GREY, RGB, PALETTE = 0, 2, 3  # PNG colour types
-_KINDS = {GREY: "grey", RGB: "RGB", PALETTE: "palette", 4: "grey-alpha", 6: "RGBA"}
-
-
-def _png_header(path: Path) -> tuple[int, int, int, int]:
-    """(height, width, bits a channel, colour type) from the first 26 bytes of a PNG."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(26)
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}); check the file") from None
-    if len(head) < 26 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise InputError(f"{path}: not a PNG picture (or an empty one); fetch the file again")
-    width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
-    return height, width, bits, colour
-
-
-def _check_image(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file that is at most 8 bits a channel."""
-    height, width, bits, colour = _png_header(path)
-    if bits > 8:
-        raise InputError(
-            f"{path}: {bits}-bit {_KINDS.get(colour)} PNG where images have 8 bits a channel; "
-            "are image and label folders swapped?"
-        )
-    return height, width
-
-
-def _check_label(path: Path, layout: str) -> tuple[int, int]:
-    """(height, width) of a label file of the kind that the layout has."""
-    height, width, bits, colour = _png_header(path)
-    if layout == "synthia":
-        expected, good = "16-bit RGB", (bits, colour) == (16, RGB)
-    else:
-        # grey of fewer bits is refused: Pillow stretches it to 0..255
-        expected, good = "palette or 8-bit grey", colour == PALETTE or (bits, colour) == (8, GREY)
-    if not good:
-        raise InputError(
-            f"{path}: {bits}-bit {_KINDS.get(colour)} PNG where {layout} labels are {expected} "
-            f"pictures of class ids; is this a {layout} folder?"
-        )
-    return height, width
-
-
-def _decode(path: Path, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    """`read` of the opened picture; a damaged file raises InputError."""
-    try:
-        with Image.open(path) as picture:
-            return read(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be decoded ({error}); fetch the file again") from None
+def _label_size(path: Path, layout: str) -> tuple[int, int]:
+    """(height, width) from the header of a label file, which must be of the layout's kind."""
+    with opened(path) as picture:
+        stored = kind(picture)
+        if LAYOUTS[layout].deep:
+            expected, good = "16-bit RGB", stored == "PNG RGB;16B"
+        else:  # grey of fewer bits is refused: Pillow stretches it to 0..255
+            expected = "palette or 8-bit grey"
+            good = stored == "PNG L" or stored.startswith("PNG P")
+        if not good:
+            raise InputError(
+                f"{path}: {stored} pixels where {layout} labels are {expected} PNG pictures of "
+                f"class ids; is this a {layout} folder?"
+            )
+        return picture.height, picture.width
 
 
 def _read_label(path: Path, layout: str, lookup: np.ndarray) -> np.ndarray:
     """A label file through a table of `raw_lookup`: h x w uint8."""
-    if layout == "synthia":
-        # ids are 16 bit, of which Pillow keeps one byte: the high one as is, the low one when told
-        # that the order is the other way round. (torchvision.io reads 16 bit, but its compiled part
-        # does not load beside a CPU build of torch.)
-        high, low = (_decode(path, partial(_first_channel, order)) for order in ("16B", "16L"))
-        raw = high.astype(np.uint16) * 256 + low
+    if LAYOUTS[layout].deep:
+        raw = _red16(path)
     else:
-        raw = _decode(path, np.array)  # of a palette picture: the indices
+        with opened(path) as picture:
+            raw = np.array(picture)  # of a palette picture: the indices
     label = lookup[raw]
     if (label == ILLEGAL).any():
-        legal = LEGAL_IDS[layout]
-        run = f"0..{len(legal) - 1}" if legal[-1] < 255 else f"0..{len(legal) - 2} or 255"
         raise InputError(
-            f"{path}: class id {raw[label == ILLEGAL][0]} is not one of {layout}'s {run}; "
-            f"is this a {layout} folder?"
+            f"{path}: class id {raw[label == ILLEGAL][0]} is none of {layout}'s; is this a "
+            f"{layout} folder?"
         )
     return label
 
 
-def _first_channel(order: str, picture: Image.Image) -> np.ndarray:
-    """One byte of the first channel of a 16-bit RGB picture: h x w uint8."""
-    picture.tile = [tile._replace(args=f"RGB;{order}") for tile in picture.tile]
-    return np.array(picture)[:, :, 0]
+def _red16(path: Path) -> np.ndarray:
+    """The red channel of a 16-bit picture: h x w uint16. (Pillow keeps 8 bits.)"""
+    import cv2
+
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)  # BGR
+    except (OSError, cv2.error):
+        pixels = None
+    if pixels is None:
+        raise InputError(f"{path}: cannot be decoded; fetch the file again")
+    return pixels[:, :, 2]
