@@ -6,8 +6,7 @@ phase of a run.
 """
 
 import os
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from labor_lib.config import Config, filled, preset
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab.experiment import Domains, Experiment, Roots, drawn_folder
-from labor_lib.labels import CLASS_SETS, IGNORE, ClassSet
+from labor_lib.lab.scene import Scene
+from labor_lib.labels import CLASS_SETS, ClassSet
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import METHODS, resolve
 from labor_lib.nets import deeplab
@@ -97,50 +97,6 @@ def last_folder(out: Path, seed: int, method: str) -> Path:
 def photo(folder: SegmentationFolder, index: int) -> np.ndarray:
     """One image as pictures are drawn: H x W x 3, uint8."""
     return folder.image(index).permute(1, 2, 0).numpy()
-
-
-# -------------------------------------------------------------------------------- one image
-
-
-@dataclass(frozen=True)
-class View:
-    """What one stage of one method saw of one training image of the target, and asked there.
-
-    image: H x W x 3, uint8. truth: H x W, uint8, 255 = void. probs: C x H x W, of the segmenter
-    that the stage began with. mask: H x W booleans, None where the method has no pixel selector.
-    positions: flat (row * W + column), asked in this stage; answers: as many class ids.
-    points: whether it asks points, rather than pixels.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray
-    probs: np.ndarray
-    mask: np.ndarray | None
-    positions: np.ndarray
-    answers: np.ndarray
-    points: bool
-
-    @cached_property
-    def prediction(self) -> np.ndarray:
-        """H x W, uint8."""
-        return self.probs.argmax(axis=0).astype(np.uint8)
-
-    @cached_property
-    def errors(self) -> np.ndarray:
-        """H x W booleans; a void pixel is no error."""
-        return (self.prediction != self.truth) & (self.truth != IGNORE)
-
-    @cached_property
-    def entropy(self) -> np.ndarray:
-        """H x W in [0, 1]: of the class probabilities, divided by log C."""
-        return normalised_entropy(self.probs)
-
-
-def normalised_entropy(probs: np.ndarray) -> np.ndarray:
-    """-sum_c p_c log p_c / log C: C x H x W -> H x W in [0, 1]."""
-    logs = np.log(np.clip(probs, 1e-12, None))
-    return -(probs * logs).sum(axis=0) / np.log(len(probs))
 
 
 # ---------------------------------------------------------------------------------- the run
@@ -305,11 +261,11 @@ class Run:
         first, second = (deeplab.upsample(one, target.size).softmax(dim=1)[0] for one in both)
         return first.cpu().numpy(), second.cpu().numpy()
 
-    def view(self, method: str, seed: int, stage: int, index: int) -> View:
+    def view(self, method: str, seed: int, stage: int, index: int) -> Scene:
         """What a stage of a method saw of one training image of the target, and asked there."""
         target, truths = self.domains(seed).target, self.truths(seed)
         selection = self.selection(method, seed, stage)
-        return View(
+        return Scene(
             name=target.names[index],
             image=photo(target, index),
             truth=truths.label(index).numpy(),
