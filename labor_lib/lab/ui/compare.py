@@ -85,7 +85,6 @@ class CompareDashboard(Panel):
         self.curve, self.heat, self.legend = Picture(), Picture(), Picture()
         self._numbers: list[int] = []
         self._predictions: dict[str, list[np.ndarray]] = {}  # row -> a picture an image
-        self._drawn: dict[str, tuple] = {}  # part -> the state that it shows
         self.strips = {name: Picture() for name in ("image", "truth", *names)}
         self._rows = {name: self._strip_row(name) for name in self.strips}
         self._grid = row()
@@ -97,7 +96,8 @@ class CompareDashboard(Panel):
         )
         heading = row(HTML("<b>Predictions</b>"), self.page)
         self.children = [*self.children, heading, self._grid, self.legend]
-        self._on(self.axis, self.metric, self.page)
+        self._on(self.axis, self.metric)
+        self._on(self.page, action=self._turn)
         self._on(*self.methods.values(), *self.classes.values())
         for control, boxes, taken in (
             (self.main_methods, self.methods, main),
@@ -141,6 +141,13 @@ class CompareDashboard(Panel):
         self.legend.show(
             viz.class_legend(classes), f"colours of the classes: {', '.join(classes.names)}"
         )
+        self._turn()
+
+    def _turn(self) -> None:
+        """Show the chosen page of the predictions."""
+        numbers = ", ".join(map(str, self._on_page(self.page.value)))
+        for name, strip in self.strips.items():
+            strip.show(_strip(self._shown(name)), f"{name} of evaluation images {numbers}")
         self._update()
 
     def _on_page(self, page: int) -> list[int]:
@@ -166,46 +173,28 @@ class CompareDashboard(Panel):
 
     def _update(self) -> None:
         methods, classes = self.chosen(self.methods), self.chosen(self.classes)
-        self._show_predictions(methods)
+        self._grid.children = [self._rows[name] for name in ("image", "truth", *methods)]
         if not methods:
             raise InputError("choose at least one method")
         if not classes:
             raise InputError("choose at least one class")
         choose(self.metric, [_ALL, *((f"IoU of {c}", c) for c in classes)], "")
-        metric, axis, score = self.metric.value, self.axis.value, self._score(classes)
-        if self._changed("curve", methods, classes, metric, axis):
-            table = chosen_scores(self.run.table, methods, classes, metric)
-            figure = viz.budget_curve(table, axis, self.run.title(score))
-            alt = f"{score} of {len(methods)} methods against {axis}"
-            self.curve.show(figure, alt, best_sentence(table, score))
-        if self._changed("heat", methods, classes):
-            table = chosen_scores(self.run.table, methods, classes)
-            means = viz.last_scores(table)["miou"]
-            values = ", ".join(f"{viz.short_title(m)} {value:.1f}" for m, value in means.items())
-            self.heat.show(viz.class_heatmap(table), f"mIoU and IoU by class in %; {values}")
-
-    def _show_predictions(self, methods: list[str]) -> None:
-        rows, numbers = ["image", "truth", *methods], self._on_page(self.page.value)
-        for name in rows:
-            if self._changed(name, numbers):
-                alt = f"{name} of evaluation images {', '.join(map(str, numbers))}"
-                self.strips[name].show(_strip(self._shown(name)), alt)
-        self._grid.children = [self._rows[name] for name in rows]
+        axis, score = self.axis.value, self._score(classes)
+        table = chosen_scores(self.run.table, methods, classes, self.metric.value)
+        self.curve.show(
+            viz.budget_curve(table, axis, self.run.title(score)),
+            f"{score} of {len(methods)} methods against {axis}",
+            best_sentence(table, score),
+        )
+        table = chosen_scores(self.run.table, methods, classes)
+        means = viz.last_scores(table)["miou"]
+        values = ", ".join(f"{viz.short_title(m)} {value:.1f}" for m, value in means.items())
+        self.heat.show(viz.class_heatmap(table), f"mIoU and IoU by class in %; {values}")
 
     def _shown(self, name: str) -> list[np.ndarray]:
         """A row's pictures of the present page."""
         first = self.page.value * self.PER_PAGE
         return self._predictions[name][first : first + self.PER_PAGE]
-
-    def _changed(self, part: str, *state) -> bool:
-        """Whether a part shows another state than this; notes that it shows it from now on."""
-        before = self._drawn.get(part)
-        self._drawn[part] = state
-        return before != state
-
-    def _blank(self) -> None:
-        super()._blank()
-        self._drawn.pop("curve", None), self._drawn.pop("heat", None)
 
     def _picture(self, title: str = "") -> Figure:
         names = ["image", "truth", *self.chosen(self.methods)]
