@@ -12,7 +12,8 @@ from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
 from labor_lib.lab.experiment import Experiment, Roots
-from labor_lib.lab.runs import Run, View, open_run
+from labor_lib.lab.runs import Run, open_run
+from labor_lib.lab.scene import Scene
 from labor_lib.methods.registry import resolve
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import Progress, load_weights, make_fabric
@@ -147,8 +148,7 @@ def test_errors_and_entropy_by_hand():
     probs[1, 0, 1] = 1
     probs[:, 0, 2] = [0, 0, 0.5, 0.5]
     truth = np.array([[255, 0, 2]], np.uint8)
-    empty = np.empty(0, np.int64)
-    view = View("x", np.zeros((1, 3, 3), np.uint8), truth, probs, None, empty, empty, True)
+    view = Scene(image=np.zeros((1, 3, 3), np.uint8), truth=truth, probs=probs)
     np.testing.assert_array_equal(view.prediction, [[0, 1, 2]])
     np.testing.assert_array_equal(view.errors, [[False, True, False]])
     np.testing.assert_allclose(view.entropy, [[1, 0, 0.5]], atol=1e-6)

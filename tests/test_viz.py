@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labor_lib.lab import viz
+from labor_lib.lab import scene, viz
+from labor_lib.lab.scene import Scene
 from labor_lib.labels import IGNORE, STREETS14, colourise
 from labor_lib.methods.registry import METHODS
 
@@ -59,23 +60,29 @@ def legend_texts(figure):
 # ------------------------------------------------------------------------------------- styles
 
 
-def test_every_method_has_its_own_style_and_its_family_a_hue():
-    assert set(viz.METHOD_STYLES) == set(METHODS)
-    looks = [(s.colour, s.marker, str(s.line), s.filled) for s in viz.METHOD_STYLES.values()]
-    assert len(set(looks)) == len(looks)
-    for method in METHODS:
-        red, green, blue = to_rgb(viz.style_of(method).colour)
-        family = viz.family_of(method)
-        if family == "none":
-            assert 0 < red == green == blue
-        elif family == "points":
-            assert blue > green > red
-        elif family == "pixels":
-            assert red > green > blue or (red > green and blue == 0)
-        else:
-            assert red == green == blue == 0
+def hue_fits(colour: str, family: str) -> bool:
+    red, green, blue = to_rgb(colour)
+    return {
+        "none": 0 < red == green == blue,
+        "points": blue > green > red,
+        "pixels": red > green >= blue,
+        "all": red == green == blue == 0,
+    }[family]
+
+
+def test_every_method_has_its_own_style_and_its_family_a_hue(monkeypatch):
     assert viz.family_of("margin_points") == "points"
     assert viz.family_of("iast") == "none"
+    styles = {method: viz.style_of(method) for method in METHODS}
+    assert len(set(styles.values())) == len(METHODS)
+    monkeypatch.setattr(viz, "METHOD_STYLES", {})  # methods that nobody gave a style
+    defaults = {method: viz.style_of(method) for method in METHODS}
+    for method in METHODS:
+        for style in (styles[method], defaults[method]):
+            assert hue_fits(style.colour, viz.family_of(method)), method
+    looks = {(style.colour, style.marker) for style in defaults.values()}
+    assert len(looks) == len(METHODS)
+    assert viz.style_of("unknown") not in defaults.values()
 
 
 def test_figures_leave_no_state_behind(table):
@@ -90,10 +97,6 @@ def test_notebooks_can_draw_in_the_same_look():
         title = Figure().subplots().set_title("one", loc="left")
         assert title.get_fontweight() == "bold"
         assert not matplotlib.rcParams["legend.frameon"]
-
-
-def test_png():
-    assert viz.to_png(viz.class_legend(STREETS14)).startswith(b"\x89PNG")
 
 
 # ------------------------------------------------------------------------------------- curves
@@ -132,20 +135,22 @@ def test_budget_curve_of_one_seed_has_no_bars(table):
 def test_budget_curve_draws_an_unknown_method(table):
     table["method"] = table["method"].replace("ppl", "<b>$x")
     figure = viz.budget_curve(table)
-    viz.to_png(figure)  # a lone dollar would stop it
+    assert viz.to_png(figure).startswith(b"\x89PNG")  # a lone dollar would stop it
     assert r"<b>\$x" in legend_texts(figure)
 
 
 def test_class_heatmap_shows_the_last_stage(table):
     axes = viz.class_heatmap(table).axes[0]
-    values = axes.images[0].get_array().filled(np.nan)
+    values = axes.collections[0].get_array()
     np.testing.assert_allclose(values[:, 0], [25, 61, 67, 71])
     np.testing.assert_allclose(values[:, 1], [35, 71, 77, 81])
     texts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert texts[1, 2] == "77"
-    assert texts[2, 0] == "–"
+    assert texts[1.5, 2.5] == "77"
     assert [t.get_text() for t in axes.get_xticklabels()] == ["mIoU", "road", "train"]
-    assert axes.get_yticklabels()[1].get_text() == "LabOR PPL"
+    sd = np.std([60, 62], ddof=1)
+    assert axes.get_yticklabels()[1].get_text() == f"LabOR PPL  61.0 ± {sd:.1f}"
+    one_seed = viz.class_heatmap(table[table["seed"] == 0]).axes[0]
+    assert one_seed.get_yticklabels()[1].get_text() == "LabOR PPL  60.0"
 
 
 def test_time_bars_are_differences_of_the_sums(table):
@@ -181,37 +186,84 @@ def test_selector_trace_shows_every_stage():
 PHOTO = np.full((8, 16, 3), 200, np.uint8)
 
 
-def test_points_lie_at_column_and_row_in_their_class_colour():
+def pixels_of(picture: np.ndarray, scale: int) -> np.ndarray:
+    """The middle of every enlarged pixel: H x W x 3."""
+    return picture[scale // 2 :: scale, scale // 2 :: scale]
+
+
+def where(*places) -> np.ndarray:
+    found = np.zeros((8, 16), bool)
+    found[tuple(zip(*places, strict=True))] = True
+    return found
+
+
+def test_layers_are_where_their_pixels_are():
+    picture = scene.paint(scene.dimmed(PHOTO), [scene.Tint(where((1, 4), (1, 5)))], width=320)
+    assert picture.shape == (160, 320, 3)
+    shown = pixels_of(picture, 20)
+    blue = (shown[..., 2] > shown[..., 0].astype(int) + 30).nonzero()
+    assert [one.tolist() for one in blue] == [[1, 1], [4, 5]]
+    assert (shown[0, 0] == round(0.55 * 200 + 25)).all()
+    yellow = pixels_of(scene.paint(PHOTO, [scene.Pixels(where((1, 5)))], 320), 20)
+    assert (yellow == scene.ASKED_COLOUR).all(axis=2).nonzero()[0].tolist() == [1]
+    striped = scene.paint(PHOTO, [scene.Stripes(where((2, 3)))], 320)
+    share = (striped == scene.ERROR_COLOUR).all(axis=2).reshape(8, 20, 16, 20).mean(axis=(1, 3))
+    assert share[2, 3] == pytest.approx(0.5, abs=0.02)
+    assert share.sum() == share[2, 3]
+    faded = scene.faded(PHOTO, where((3, 3)))
+    assert faded[3, 3, 0] == 200
+    assert faded[3, 4, 0] == 0.25 * 200 + 20
+
+
+def test_heat_has_the_colour_of_its_value_over_grey():
+    values = np.full((8, 16), np.nan)
+    values[2, 3] = 0.3
+    shown = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
+    expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
+    np.testing.assert_allclose(shown[2, 3], expected, atol=1.5)
+    assert (shown[2, 4] == 200).all()
+
+
+def test_dots_and_rings_lie_at_column_and_row():
     positions = np.array([1 * 16 + 5, 6 * 16 + 15])  # (row 1, column 5) and (row 6, column 15)
-    answers = np.array([11, IGNORE], np.uint8)
-    axes = viz.draw_selection(viz.Asked(PHOTO, positions, answers, points=True), STREETS14).axes[0]
-    for ring in axes.collections:
-        np.testing.assert_allclose(ring.get_offsets(), [[5, 1], [15, 6]])
-    colours = axes.collections[-1].get_facecolors()[:, :3]
-    np.testing.assert_allclose(colours, [STREETS14.palette[11] / 255, [0, 0, 0]])
-    assert axes.yaxis_inverted()  # row 0 is on top
+    colours = colourise(np.array([11, IGNORE], np.uint8), STREETS14)
+    shown = pixels_of(scene.paint(PHOTO, [scene.Dots(positions, colours=colours)]), 60)
+    assert (shown != 200).any(axis=2).nonzero()[1].tolist() == [5, 15]
+    np.testing.assert_array_equal(shown[[1, 6], [5, 15]], colours)
+    ring = scene.paint(PHOTO, [scene.Rings(positions[:1])])
+    y, x = (ring == 255).all(axis=2).nonzero()
+    assert np.ptp(np.hypot(y - 1.5 * 60, x - 5.5 * 60)) < 6
+    assert (pixels_of(ring, 60) == 200).all()  # the pixel itself stays free
 
 
-def test_asked_pixels_are_yellow_on_a_blue_mask():
-    mask = np.zeros((8, 16), bool)
-    mask[1, 4:7] = True
-    asked = viz.Asked(PHOTO, np.array([1 * 16 + 5]), np.array([0], np.uint8), mask)
-    picture = viz.draw_selection(asked, STREETS14).axes[0].images[0].get_array()
-    assert tuple(picture[1, 5]) == viz.ASKED_COLOUR
-    assert tuple(picture[5, 1]) != viz.ASKED_COLOUR
-    assert picture[1, 4, 2] > picture[1, 4, 0]  # blue
-    assert len(set(picture[0, 0].tolist())) == 1  # grey
-    assert (picture[0, 0] < 200).all()  # dimmed
+def test_errors_and_entropy_of_a_scene():
+    probs = np.zeros((2, 1, 3), np.float32)
+    probs[:, 0] = [[0.5, 1, 0], [0.5, 0, 1]]
+    one = Scene(image=PHOTO[:1, :3], truth=np.array([[IGNORE, 0, 0]], np.uint8), probs=probs)
+    np.testing.assert_array_equal(one.errors, [[False, False, True]])
+    np.testing.assert_allclose(one.entropy, [[1, 0, 0]], atol=1e-6)
+    assert not one.asked.any()
+
+
+def test_mask_overlay_keeps_the_size():
+    picture = viz.mask_overlay(PHOTO, where((1, 4), (1, 5)), where((1, 5)))
+    assert picture.shape == PHOTO.shape
+    assert tuple(picture[1, 5]) == scene.ASKED_COLOUR
+    assert picture[1, 4, 2] > picture[1, 4, 0]
+    assert len(np.unique(viz.mask_overlay(PHOTO, None))) == 1
 
 
 def test_selection_grid_has_images_down_and_stages_across():
-    def asked(position):
-        return viz.Asked(PHOTO, np.array([position]), np.array([0], np.uint8), points=True)
+    def asked(position, points=True):
+        at, answers = np.array([position]), np.array([11], np.uint8)
+        return Scene(image=PHOTO, positions=at, answers=answers, points=points)
 
-    rows = [[asked(1), asked(2)], [asked(3), None]]
+    rows = [[asked(1), asked(2)], [asked(3), asked(4, points=False)]]
     axes = viz.selection_grid(rows, STREETS14, ["stage 1", "stage 2"]).axes
-    columns = [a.collections[0].get_offsets()[0, 0] if a.collections else None for a in axes]
-    assert columns == [1, 2, 3, None]
+    shown = [pixels_of(np.array(a.images[0].get_array()), 60) for a in axes]
+    colours = [*[STREETS14.palette[11]] * 3, scene.ASKED_COLOUR]
+    for position, picture, colour in zip((1, 2, 3, 4), shown, colours, strict=True):
+        assert (picture == colour).all(axis=2).nonzero()[1].tolist() == [position]
     assert [a.get_title() for a in axes] == ["stage 1", "stage 2", "", ""]
 
 
@@ -249,10 +301,22 @@ def test_a_palette_keeps_rare_colours_and_saves_bytes():
     rng = np.random.default_rng(0)
     photo = rng.normal((90, 100, 110), 12, (200, 300, 3)).clip(0, 255).astype(np.uint8)
     photo[5:8, 5:8] = (250, 170, 30)  # a far traffic light
-    png = viz.picture_png(photo)
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "PNG")
+    png = buffer.getvalue()
     small = viz.with_palette(png)
     shown = np.array(Image.open(io.BytesIO(small)).convert("RGB")).astype(int)
     assert len(small) < len(png) / 2
     assert shown.shape == photo.shape
     assert np.abs(shown - photo).max() <= 30
     assert np.abs(shown[6, 6] - (250, 170, 30)).max() <= 5
+
+
+def test_stacked_pictures_stand_in_rows_under_their_captions():
+    figure = viz.stacked([[(PHOTO, "costs $1"), (PHOTO, "")], [(PHOTO, "below")]], "title")
+    left, right, below = (axes.get_position() for axes in figure.axes)
+    assert left.x1 <= right.x0
+    assert below.y1 < left.y0
+    assert below.width > left.width + right.width - 0.01
+    assert [text.get_text() for text in figure.texts] == ["title", r"costs \$1", "", "below"]
+    assert viz.to_png(figure).startswith(b"\x89PNG")

@@ -452,7 +452,7 @@ def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) 
         masks = Masks.load(place / "masks.npz")
         columns.append(
             [
-                viz.Asked(
+                viz.Scene(
                     image=photo(folder, i),
                     positions=selection.positions[i],
                     answers=selection.answers[i],

@@ -5,7 +5,7 @@ one, and otherwise make what is asked for at a small size. Nothing here writes i
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from labor_lib.lab.classification import (
     phase_folder,
 )
 from labor_lib.lab.pipeline import finished, read_record
+from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
-from labor_lib.labels import CLASS_SETS, IGNORE, ClassSet
+from labor_lib.labels import CLASS_SETS, ClassSet
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import (
@@ -98,50 +99,6 @@ class Run:
     def methods_of(self, rows: pd.DataFrame) -> list[str]:
         """Those in some rows of the table, in the registry's order."""
         return [name for name in self.registry if name in set(rows["method"])]
-
-
-# -------------------------------------------------------------------------------- one image
-
-
-@dataclass(frozen=True)
-class View:
-    """What one stage of one method saw of one training image of the target, and asked there.
-
-    image: H x W x 3, uint8. truth: H x W, uint8, 255 = void. probs: C x H x W, of the segmenter
-    that the stage began with. mask: H x W booleans, None where the method has no pixel selector.
-    positions: flat (row * W + column), asked in this stage; answers: as many class ids.
-    points: whether it asks points, rather than pixels.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray
-    probs: np.ndarray
-    mask: np.ndarray | None
-    positions: np.ndarray
-    answers: np.ndarray
-    points: bool
-
-    @cached_property
-    def prediction(self) -> np.ndarray:
-        """H x W, uint8."""
-        return self.probs.argmax(axis=0).astype(np.uint8)
-
-    @cached_property
-    def errors(self) -> np.ndarray:
-        """H x W booleans; a void pixel is no error."""
-        return (self.prediction != self.truth) & (self.truth != IGNORE)
-
-    @cached_property
-    def entropy(self) -> np.ndarray:
-        """H x W in [0, 1]: of the class probabilities, divided by log C."""
-        return normalised_entropy(self.probs)
-
-
-def normalised_entropy(probs: np.ndarray) -> np.ndarray:
-    """-sum_c p_c log p_c / log C: C x H x W -> H x W in [0, 1]."""
-    logs = np.log(np.clip(probs, 1e-12, None))
-    return -(probs * logs).sum(axis=0) / np.log(len(probs))
 
 
 # ------------------------------------------------------------------------------ segmentation
@@ -272,7 +229,7 @@ class SegmentationRun(Run):
         first, second = (deeplab.upsample(one, target.size).softmax(dim=1)[0] for one in both)
         return first.cpu().numpy(), second.cpu().numpy()
 
-    def view(self, method: str, seed: int, stage: int, index: int) -> View:
+    def view(self, method: str, seed: int, stage: int, index: int) -> Scene:
         """What a stage of a method saw of one training image of the target, and asked there."""
         domains, selection = self.domains(seed), self.selection(method, seed, stage)
         target = domains.target
@@ -281,7 +238,7 @@ class SegmentationRun(Run):
                 f"{self.place(seed, method)}: asked {len(selection)} images, but there are "
                 f"{len(target)} now; restore the run's images"
             )
-        return View(
+        return Scene(
             name=target.names[index],
             image=photo(target, index),
             truth=domains.labelled_target.label(index).numpy(),

@@ -164,7 +164,7 @@ class AlignmentPlayground(Panel):
         self.play = Play(min=0, max=count, interval=300, tooltip="play the training")
         self.pulled = check_box("pulled pairs", True, "lines: pairs of one class")
         self.pushed = check_box("pushed pairs", True, "dots: two classes, closer than the margin")
-        self.picture, self.numbers = Picture(smooth=True), HTML()
+        self.picture, self.numbers = Picture(), HTML()
         marks = html.escape(viz.alignment_marks(shift))
         self.marks = HTML(f'<p style="line-height:1.5">{marks}</p>')
         self.picture.layout = Layout(flex="3 1 520px", min_width="0")

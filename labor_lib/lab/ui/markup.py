@@ -1,13 +1,9 @@
-"""The widgets' texts in HTML: tables, legends, bars. Whatever comes from outside is escaped."""
+"""The guide's texts in HTML. Whatever comes from outside is escaped."""
 
 import html
 from collections.abc import Iterable
 
-import numpy as np
-
-from labor_lib.lab import viz
-from labor_lib.lab.ui import guide, problems, views
-from labor_lib.lab.ui.views import Prototype
+from labor_lib.lab.ui import guide
 
 
 def value_table(lines: Iterable[tuple[str, str]]) -> str:
@@ -21,147 +17,12 @@ def value_table(lines: Iterable[tuple[str, str]]) -> str:
     return f'<table style="line-height:1.6; border-collapse:collapse">{rows}</table>'
 
 
-def legend(entries: Iterable[tuple[str, tuple, str]]) -> str:
-    """Colours and their names in HTML; entries as from `views.layer_legend`."""
-    items = "".join(
-        f'<span style="display:inline-block; margin-right:14px"><span aria-hidden="true" style="'
-        "display:inline-block; width:13px; height:13px; border:1px solid #555; margin-right:5px; "
-        f"border-radius:{'50%' if kind == 'point' else '0'}; vertical-align:-2px; "
-        f'background:{_background(colour, kind)}"></span>'
-        f"{html.escape(name)}</span> "
-        for name, colour, kind in entries
-    )
-    return f'<div style="line-height:1.7">{items}</div>'
-
-
-def class_entries(class_set) -> list[tuple[str, tuple, str]]:
-    names = zip(class_set.names, class_set.palette.tolist(), strict=True)
-    return [
-        *((name, tuple(colour), "class") for name, colour in names),
-        ("void", (0, 0, 0), "class"),
-    ]
-
-
-def _background(colour: tuple, kind: str) -> str:
-    rgb = "rgb({},{},{})".format(*colour)
-    if kind == "error":
-        return f"repeating-linear-gradient(135deg,{rgb} 0 3px,white 3px 6px)"
-    if kind == "entropy":
-        return "linear-gradient(90deg,#00224e,#7d7c78,#fee838)"
-    return rgb
-
-
-def prototype_bars(view, prototype: Prototype, class_set) -> str:
-    """mu(k) as bars in HTML."""
-    names = views.marked_names(view, prototype, class_set)
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:right; font-weight:normal; padding-right:8px">'
-        f'{html.escape(name)}</th><td style="width:100%"><div style="display:flex; '
-        f'align-items:center; gap:6px"><span style="display:inline-block; height:11px; '
-        f"width:{80 * value:.1f}%; min-width:1px; background:{_background(colour, 'class')}"
-        f'"></span>{value:.2f}</div></td></tr>'
-        for name, value, colour in zip(names, prototype.mean, class_set.palette, strict=True)
-    )
-    title = "\u03bc(k): the mean of their probabilities"
-    return (
-        f'<table style="width:100%; line-height:1.25; white-space:nowrap"><caption style="'
-        f'text-align:left; font-weight:600; padding-bottom:4px">{title}</caption>{rows}</table>'
-    )
-
-
-def heat_table(table) -> str:
-    """`viz.class_heatmap` in HTML, with the spread over seeds beside the mIoU."""
-    means = viz.last_scores(table)
-    last = table[table["stage"] == table["stage"].max()]
-    spreads = last.groupby("method")["miou"].std()
-    head = "".join(
-        f'<th scope="col" style="font-weight:normal; padding:6px 3px; vertical-align:bottom; '
-        f"writing-mode:vertical-rl; transform:rotate(180deg); text-align:left"
-        f'">{html.escape(n)}</th>'
-        for n in means.columns[1:]
-    )
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:left; font-weight:normal; padding-right:10px">'
-        f"{html.escape(viz.short_title(method))}</th>"
-        + "".join(
-            _heat_cell(value, spreads[method] if name == "miou" else None)
-            for name, value in scores.items()
-        )
-        + "</tr>"
-        for method, scores in means.iterrows()
-    )
-    title = (
-        "IoU by class in %, last stage, mean over seeds; mIoU over the chosen classes "
-        "\u00b1 standard deviation"
-    )
-    return (
-        f'<div style="font-weight:600; line-height:1.4; padding:4px 0">{title}</div>'
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse; line-height:1.5; '
-        'white-space:nowrap"><tr><td></td><th scope="col" style="vertical-align:bottom">mIoU</th>'
-        f"{head}</tr>{rows}</table></div>"
-    )
-
-
-def _heat_cell(value: float, spread: float | None) -> str:
-    """A cell; spread: None for a class, NaN with one seed."""
-    back, text = viz.heat_colours(value)
-    number = "\u2013" if np.isnan(value) else f"{value:.0f}"
-    weight = 400
-    if spread is not None and not np.isnan(value):
-        number = f"{value:.1f}" + ("" if np.isnan(spread) else f" \u00b1 {spread:.1f}")
-        weight = 700
-    return (
-        f'<td style="background:{back}; color:{text}; text-align:center; min-width:30px; '
-        f'padding:0 5px; font-weight:{weight}">{number}</td>'
-    )
-
-
 def _notebook_links(names: Iterable[str]) -> str:
     return ", ".join(
         f'<a href="{html.escape(name)}.ipynb" target="_blank" style="text-decoration:underline">'
         f"{html.escape(name)}</a>"
         for name in names
     )
-
-
-def problem_card(problem: problems.Problem) -> str:
-    """A problem's name, meaning, example and notebooks."""
-    links = _notebook_links(problem.notebooks)
-    name = problem.name[0].upper() + problem.name[1:]
-    return (
-        f'<div style="line-height:1.5; max-width:900px"><div style="font-size:1.25em; '
-        f'font-weight:600">{html.escape(name)}</div>{html.escape(problem.meaning)}<br>'
-        f"<i>Example:</i> {html.escape(problem.example)}<br>"
-        f"<i>Notebooks:</i> {links or 'none of this collection'}</div>"
-    )
-
-
-def problem_table(chosen: tuple[int, int]) -> str:
-    """The table of the problems with a cell highlighted; chosen: its row and column."""
-    head = "".join(
-        f'<th scope="col" style="font-weight:600; padding:4px">{html.escape(name)}</th>'
-        for name in problems.COLUMN_NAMES
-    )
-    rows = "".join(
-        f'<tr><th scope="row" style="text-align:left; padding:4px">{html.escape(name)}</th>'
-        + "".join(_problem_cell(p.name, (i, j) == chosen) for j, p in enumerate(line))
-        + "</tr>"
-        for i, (name, line) in enumerate(zip(problems.ROW_NAMES, problems.table(), strict=True))
-    )
-    return (
-        '<table style="line-height:1.35; border-collapse:separate; border-spacing:3px; '
-        f'max-width:1000px; text-align:center"><tr><td></td>{head}</tr>{rows}</table>'
-    )
-
-
-def _problem_cell(name: str, chosen: bool) -> str:
-    look = (
-        "background:#0072b2; color:white; font-weight:600"
-        if chosen
-        else "background:#eef2f5; color:#222"
-    )
-    mark = ' aria-current="true"' if chosen else ""
-    return f'<td{mark} style="{look}; padding:6px; width:17%">{html.escape(name)}</td>'
 
 
 def advice_card(advice: guide.Advice) -> str:

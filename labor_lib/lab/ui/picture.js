@@ -1,20 +1,19 @@
-// A picture that tells Python where it was clicked and which of its keys was pressed.
-// Traits: png (bytes), alt, caption, label (of the frame, for screen readers), clickable, smooth.
-// It answers in `event`: {kind, x, y, count}; x and y are fractions of the width and height, and
-// the count makes a second click at the same place another event.
+// A picture whose part and zoom the reader chooses: by clicks, drags, the wheel and keys.
+// Its traits are those of `Picture` in controls.py.
 
 const KEYS = {
-  ArrowLeft: "left",
-  ArrowRight: "right",
-  ArrowUp: "up",
-  ArrowDown: "down",
-  "+": "in",
-  "=": "in",
-  "-": "out",
-  Enter: "click",
-  Escape: "reset",
-  0: "reset",
+  ArrowLeft: [-0.25, 0, 1],
+  ArrowRight: [0.25, 0, 1],
+  ArrowUp: [0, -0.25, 1],
+  ArrowDown: [0, 0.25, 1],
+  "+": [0, 0, 2],
+  "=": [0, 0, 2],
+  Enter: [0, 0, 2],
+  "-": [0, 0, 0.5],
+  Escape: [0, 0, 0],
+  0: [0, 0, 0],
 };
+const CLOSEST = 16;
 
 function render({ model, el }) {
   const figure = document.createElement("figure");
@@ -25,70 +24,91 @@ function render({ model, el }) {
   image.draggable = false;
   const caption = document.createElement("figcaption");
   caption.setAttribute("aria-live", "polite");
+  const hint = document.createElement("small");
   frame.append(image);
-  figure.append(caption, frame); // the message first
+  figure.append(caption, frame, hint); // the message first
   el.append(figure);
+  if (model.get("zoomable")) {
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "application"); // so that screen readers hand the keys through
+    frame.setAttribute("aria-roledescription", "picture with zoom");
+    // JupyterLab would take Enter and 0 for itself
+    frame.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
 
-  let address = "";
-  const drawPng = () => {
-    const before = address;
+  const drawPicture = () => {
     const bytes = model.get("png");
     figure.hidden = !bytes || bytes.byteLength === 0;
+    URL.revokeObjectURL(image.src);
     if (figure.hidden) return;
-    address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    image.src = address;
-    if (before) URL.revokeObjectURL(before);
+    image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
   };
-  const drawTexts = () => {
+  const drawRest = () => {
     image.alt = model.get("alt");
     caption.textContent = model.get("caption");
     caption.hidden = !model.get("caption");
-    image.classList.toggle("labor-picture-smooth", model.get("smooth"));
-    const clickable = model.get("clickable");
-    frame.classList.toggle("labor-picture-clickable", clickable);
-    for (const [name, value] of Object.entries({
-      tabindex: "0",
-      role: "application", // so that screen readers hand the keys through
-      "aria-roledescription": "picture with zoom",
-      "aria-label": model.get("label"),
-      title: model.get("label"),
-      "data-lm-suppress-shortcuts": "true", // JupyterLab would take Enter and 0 for itself
-    })) {
-      if (clickable) frame.setAttribute(name, value);
-      else frame.removeAttribute(name);
-    }
+    if (!model.get("zoomable")) return;
+    const [left, top, zoom] = model.get("view");
+    image.style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
+    frame.classList.toggle("labor-picture-zoomable", zoom < CLOSEST);
+    frame.classList.toggle("labor-picture-zoomed", zoom > 1);
+    hint.textContent = zoom > 1
+      ? `zoom ${zoom}×: drag or arrows move, + and - zoom, Escape shows everything`
+      : "click to zoom in; after that the wheel zooms, too";
+    frame.setAttribute("aria-label", `${model.get("alt")}; ${hint.textContent}`);
   };
 
-  const send = (kind, x, y) => {
-    const count = (model.get("event").count || 0) + 1;
-    model.set("event", { kind, x, y, count });
+  // Show the part whose middle is at x, y of what is shown now (fractions), at another zoom.
+  const look = (x, y, factor) => {
+    const [left, top, before] = model.get("view");
+    const zoom = Math.min(Math.max(before * factor, 1), CLOSEST);
+    const start = (a, b) => Math.min(Math.max(a + b / before - 0.5 / zoom, 0), 1 - 1 / zoom);
+    model.set("view", [start(left, x), start(top, y), zoom]);
     model.save_changes();
   };
-  image.addEventListener("click", (click) => {
-    if (!model.get("clickable")) return;
-    const place = image.getBoundingClientRect();
-    send(
-      "click",
-      (click.clientX - place.left) / place.width,
-      (click.clientY - place.top) / place.height,
-    );
+  const share = (pointer) => {
+    const place = frame.getBoundingClientRect();
+    return [(pointer.clientX - place.left) / place.width,
+      (pointer.clientY - place.top) / place.height];
+  };
+  let pressed = null; // where the pointer went down
+  frame.addEventListener("pointerdown", (down) => {
+    if (!model.get("zoomable") || down.button !== 0) return;
+    pressed = share(down);
+    frame.setPointerCapture(down.pointerId);
+  });
+  frame.addEventListener("pointerup", (up) => {
+    if (!pressed) return;
+    const [x, y] = share(up);
+    const [right, below] = [x - pressed[0], y - pressed[1]];
+    pressed = null;
+    if (Math.hypot(right, below) > 0.01) look(0.5 - right, 0.5 - below, 1);
+    else look(x, y, 2);
+  });
+  let turned = 0; // when the wheel last zoomed
+  frame.addEventListener("wheel", (wheel) => {
+    if (!model.get("zoomable") || document.activeElement !== frame) return; // the page scrolls
+    wheel.preventDefault();
+    if (wheel.timeStamp - turned < 200) return;
+    turned = wheel.timeStamp;
+    look(...share(wheel), wheel.deltaY < 0 ? 2 : 0.5);
   });
   frame.addEventListener("keydown", (press) => {
-    const kind = KEYS[press.key];
-    if (!model.get("clickable") || !kind || press.ctrlKey || press.metaKey || press.altKey) return;
+    const move = KEYS[press.key];
+    if (!model.get("zoomable") || !move || press.ctrlKey || press.metaKey || press.altKey) return;
     press.preventDefault(); // the page would scroll
     press.stopPropagation();
-    send(kind, 0.5, 0.5);
+    look(0.5 + move[0], 0.5 + move[1], move[2]);
   });
 
-  model.on("change:png", drawPng);
-  model.on("change:alt change:caption change:label change:clickable change:smooth", drawTexts);
-  drawTexts();
-  drawPng();
+  model.on("change:png", drawPicture);
+  model.on("change:alt change:caption change:view", drawRest);
+  drawPicture();
+  drawRest();
   return () => {
-    model.off("change:png", drawPng);
-    model.off("change:alt change:caption change:label change:clickable change:smooth", drawTexts);
-    if (address) URL.revokeObjectURL(address);
+    model.off("change:png", drawPicture);
+    model.off("change:alt change:caption change:view", drawRest);
+    URL.revokeObjectURL(image.src);
   };
 }
 

@@ -1,0 +1,292 @@
+"""What a stage of a method saw of a training image, and asked there, layer by layer."""
+
+from contextlib import suppress
+
+import numpy as np
+from ipywidgets import HTML, BoundedIntText, Dropdown, Layout
+
+from labor_lib.annotation.cost import count_cost
+from labor_lib.errors import InputError
+from labor_lib.lab import viz
+from labor_lib.lab.scene import (
+    Dots,
+    Heat,
+    Layer,
+    Pixels,
+    Scene,
+    Stripes,
+    Tint,
+    dimmed,
+    faded,
+    paint,
+)
+from labor_lib.lab.ui.controls import (
+    Panel,
+    Picture,
+    Text,
+    button,
+    buttons,
+    check_box,
+    choose,
+    row,
+    wide,
+)
+from labor_lib.labels import IGNORE, ClassSet, colourise
+
+ALL = "all"  # a dropdown shows nothing where its value is None
+BASES = {
+    "image": ("image", "the photo"),
+    "truth": ("truth", "the true classes"),
+    "prediction before this stage": ("prediction", "what the model predicted as the stage began"),
+}
+OVERLAYS = {
+    "error": ("errors", False, "where the model was wrong as the stage began"),
+    "entropy": ("entropy", False, "how undecided the model was as the stage began"),
+    "mask": ("mask", True, "where the selector's two classifiers disagree"),
+    "asked": ("asked", True, "what this stage asked a person"),
+}
+
+
+# -------------------------------------------------------------------------- layers and counts
+
+
+def layers_of(scene: Scene, class_set: ClassSet, names: set[str], only=None) -> list[Layer]:
+    """The chosen overlays as layers. only: a class id; layers stay where it is predicted."""
+    inside = _inside(scene, only)
+    layers: list[Layer] = []
+    if "entropy" in names:
+        values = np.where(inside, scene.entropy, np.nan)
+        layers.append(Heat(values, "entropy: blue 0, yellow 1"))
+    if "mask" in names and scene.mask is not None:
+        hidden = "asked" in names and not scene.points and (scene.asked >= scene.mask).all()
+        note = "all of it asked" if hidden else "the classifiers disagree"
+        layers.append(Tint(scene.mask & inside, f"mask: {note}"))
+    if "error" in names:
+        layers.append(Stripes(scene.errors & inside, "error of the model"))
+    if "asked" in names and scene.points:
+        kept = inside.flat[scene.positions]
+        colours = colourise(scene.answers, class_set)[kept]
+        layers.append(Dots(scene.positions[kept], "asked point, colour of its answer", colours))
+    elif "asked" in names:
+        layers.append(Pixels(scene.asked & inside, "asked pixel"))
+    return layers
+
+
+def base_of(scene: Scene, class_set: ClassSet, base: str, names: set[str], only=None) -> np.ndarray:
+    """What lies under the layers: H x W x 3 uint8. base: "image", "truth" or "prediction"."""
+    if base == "image":
+        picture = dimmed(scene.image) if names & {"mask", "error"} else scene.image
+    else:
+        picture = colourise(getattr(scene, base), class_set)
+    return faded(picture, _inside(scene, only))
+
+
+def _inside(scene: Scene, only: int | None) -> np.ndarray:
+    shape = scene.image.shape[:2]
+    return np.ones(shape, bool) if only is None else scene.prediction == only
+
+
+def counts(scene: Scene, only: int | None = None) -> list[tuple[str, str]]:
+    """Names and values of what is counted, among the pixels predicted as a class if `only` is one.
+
+    Errors are the segmenter's, among pixels that are not void. Clicks of regions are a lower bound.
+    """
+    inside = _inside(scene, only)
+    asked = scene.asked & inside
+    clicks = count_cost(asked, scene.truth, scene.truth.size).clicks
+    void = int((asked & (scene.truth == IGNORE)).sum())
+    lines = [
+        ("points asked" if scene.points else "pixels asked", f"{asked.sum():,}"),
+        ("clicks", f"{'' if scene.points or not clicks else '≥ '}{clicks:,}"),
+        *([("asked, but void", f"{void:,}")] if void else []),
+        ("errors among asked", percent(*_errors(scene, asked))),
+        ("errors among all", percent(*_errors(scene, inside))),
+    ]
+    if scene.mask is None:
+        return [*lines, ("mask", "none: no selector")]
+    mask = scene.mask & inside
+    return [
+        *lines,
+        ("mask", f"{mask.sum():,} pixels"),
+        ("mask's share of all", percent(mask.sum(), inside.sum())),
+        ("errors in the mask", percent(*_errors(scene, mask))),
+    ]
+
+
+def sentence(scene: Scene, class_set: ClassSet, only: int | None = None) -> str:
+    """The counts' message."""
+    inside = _inside(scene, only)
+    name = "" if only is None else class_set.names[only]
+    if not inside.any():
+        return f"The model predicts no pixel of this image as {name}."
+    asked = scene.asked & inside
+    wrong, known = _errors(scene, asked)
+    everything = f"all pixels predicted {name}" if name else "all pixels"
+    rest = f"{percent(*_errors(scene, inside))} of {everything}"
+    if not known:
+        none = "All that was asked here is void" if asked.any() else "Nothing was asked here"
+        return f"{none}; the model is wrong on {rest}."
+    what = ("point" if scene.points else "pixel") + "s" * (known != 1)
+    return (
+        f"The model is wrong on {wrong:,} of the {known:,} {what} asked here "
+        f"({percent(wrong, known)}), and on {rest}."
+    )
+
+
+def _errors(scene: Scene, where: np.ndarray) -> tuple[int, int]:
+    """The segmenter's errors among some pixels, and how many of these are not void."""
+    return int((scene.errors & where).sum()), int((where & (scene.truth != IGNORE)).sum())
+
+
+def percent(part: float, whole: float) -> str:
+    """ "7.3 %", "42 %", or a dash of nothing."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"
+
+
+# ------------------------------------------------------------------------------------- widgets
+
+
+class StagePanel(Panel):
+    """A view of one image of one stage: the controls for method, seed, stage, image and zoom."""
+
+    def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
+        super().__init__(css)
+        self.run, self._wish = run, (method, seed, stage)
+        titles = [(viz.short_title(name), name) for name in methods]
+        self.method = Dropdown(
+            options=titles, tooltip="the method that asked", **wide("method"),
+            layout=Layout(width="290px"),
+        )  # fmt: skip
+        self.seed = Dropdown(
+            options=[seed], tooltip="the seed of the run", **wide("seed"),
+            layout=Layout(width="100px"),
+        )  # fmt: skip
+        stages = range(1, run.stages + 1)
+        self.stage = buttons(
+            "stage", [(str(s), s) for s in stages], [f"stage {s}" for s in stages], "3em"
+        )
+        self.image = BoundedIntText(
+            min=0, max=10**6, value=max(image, 0), tooltip="number of the training image",
+            **wide("image"), layout=Layout(width="135px"),
+        )  # fmt: skip
+        self.reset = button("Reset zoom", "show the whole image")
+        self.many = HTML()
+        self.picture = Picture(zoomable=True)
+        self._seen = (None, None)  # what `_look` opened last: key, scene
+
+    def _listen(self, *controls) -> None:
+        """Update after a change of the controls."""
+        self._on(self.method, self.seed, self.stage, self.image, *controls)
+        self._on(self.reset, action=self._reset)
+
+    def _start(self) -> None:
+        method, seed, stage = self._wish
+        if not self.method.options:
+            for control in (self.method, self.seed, self.stage, self.image):
+                control.disabled = True
+            raise InputError("this run has no finished method that asks labels: run ppl or spl")
+        methods = [name for _, name in self.method.options]
+        _check("method", method or methods[0], methods)
+        self.method.value = method or methods[0]
+        self.seed.options = self._seeds()
+        _check("seed", seed, self._seeds())
+        _check("stage", stage, range(1, self.run.stages + 1))
+        self.seed.value, self.stage.value = seed, stage
+        self._update()
+        for other in self._seeds():  # its images and networks, so that a change of seed is quick
+            with suppress(InputError, OSError):  # reported when it is chosen
+                self.run.view(self.method.value, other, stage, 0)
+
+    def _seeds(self) -> list[int]:
+        """Those with all stages of the chosen method."""
+        table = self.run.table
+        done = table[(table["method"] == self.method.value) & (table["stage"] == self.run.stages)]
+        return sorted(int(seed) for seed in done["seed"].unique())
+
+    def _look(self) -> Scene:
+        """The scene of the controls' method, seed, stage and image."""
+        choose(self.seed, self._seeds(), self._seeds()[0])
+        count = len(self.run.domains(self.seed.value).target)
+        self.image.max, self.many.value = count - 1, f"of {count}, from 0"
+        key = (self.method.value, self.seed.value, self.stage.value, self.image.value)
+        if self._seen[0] != key:
+            self._seen = (key, self.run.view(*key))
+        return self._seen[1]
+
+    def _where(self) -> str:
+        """What is shown, for titles."""
+        method, seed, stage, image = self._seen[0]
+        text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
+        return self.run.title(text)
+
+    def _reset(self) -> None:
+        self.picture.view = [0, 0, 1]
+
+    def _picture(self, title: str = ""):
+        return super()._picture(title or self._where())
+
+
+def _check(name: str, value, known) -> None:
+    if value not in known:
+        raise InputError(f"{name} '{value}': choose from {', '.join(map(str, known))}")
+
+
+class SelectionExplorer(StagePanel):
+    """What a stage of a method saw of a training image, and asked there.
+
+    Controls: method, seed, stage, image; base; error, entropy, mask, asked (checkboxes, also in
+    `overlays`); only (a class id, or "all"); reset. picture: click to zoom; counts; legend.
+    """
+
+    def __init__(self, run, seed: int = 0, method=None, stage: int = 1, image: int = 0):
+        methods = list(run.asked_methods)
+        if method is None and "ppl" in methods:
+            method = "ppl"
+        super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
+        bases = [(text, base) for text, (base, _) in BASES.items()]
+        self.base = buttons("show", bases, [tip for _, tip in BASES.values()], "auto")
+        self.overlays = {name: check_box(*look) for name, look in OVERLAYS.items()}
+        self.only = Dropdown(
+            options=[("all classes", ALL), *((c, k) for k, c in enumerate(run.class_set.names))],
+            **wide("layers and counts only where the model predicts"),
+            tooltip="limits layers and counts to the pixels predicted as one class",
+            layout=Layout(width="440px", max_width="100%"),
+        )
+        self.counts, self.legend = Text(), Picture()
+        self._build(
+            row(self.method, self.seed, self.stage, self.image, self.many),
+            row(self.base, *self.overlays.values()),
+            row(self.only, self.reset),
+            parts=[self.picture, self.counts, self.legend],
+        )
+        self._listen(self.base, self.only, *self.overlays.values())
+
+    def chosen(self) -> tuple[set[str], int | None]:
+        """The overlays that are on, and the class that they are limited to, or None."""
+        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
+        return names, None if self.only.value == ALL else self.only.value
+
+    def _update(self) -> None:
+        scene, classes, base = self._look(), self.run.class_set, self.base.value
+        mask = self.overlays["mask"]
+        mask.disabled = scene.mask is None
+        mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
+        names, only = self.chosen()
+        layers = layers_of(scene, classes, names, only)
+        picture = paint(base_of(scene, classes, base, names, only), layers)
+        what = " + ".join([base, *(name for name in OVERLAYS if name in names)])
+        alt = f"{what} of {self._where()} ({scene.name})"
+        self.picture.show(picture, alt, sentence(scene, classes, only))
+        self.counts.show(counts(scene, only))
+        found = np.unique(getattr(scene, base)) if base != "image" else ()
+        if scene.points and "asked" in names:
+            found = {*found, *scene.answers.tolist()}
+        handles = [*viz.class_handles(classes, found), *(layer.handle() for layer in layers)]
+        labels = [handle.get_label() for handle in handles]
+        if labels:
+            self.legend.show(viz.legend_figure(handles), f"colours: {', '.join(labels)}")
+        else:
+            self.legend.clear()
