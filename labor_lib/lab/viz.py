@@ -50,7 +50,7 @@ _LOOK = {
 _GRID = {"color": "#e4e4e4", "lw": 0.8}
 
 
-_HUES = {"none": "#7a7a7a", "points": "#2b8cc4", "pixels": "#d98200", "few": "#d98200", "all": "#000000"}
+_HUES = {"none": "#7a7a7a", "points": "#2b8cc4", "pixels": "#d98200", "all": "#000000"}
 _MARKERS = "ov^<>sPD*Xphd"
 _STAGE_COLOURS = ("#56b4e9", "#e69f00", "#000000", "#009e73", "#cc79a7")
 
@@ -63,7 +63,7 @@ def style_of(method: str, registry: dict[str, Method] = METHODS) -> Style:
     if method not in registry:
         return Style("#cc79a7", "o", ":")
     marker = _MARKERS[list(registry).index(method) % len(_MARKERS)]
-    default = Style(_HUES[registry[method].kind], marker, (0, (5, 1)))
+    default = Style(_HUES.get(registry[method].kind, "#d98200"), marker, (0, (5, 1)))
     return registry[method].style or default
 
 
