@@ -11,7 +11,7 @@ run: $(READY)  ## one seed of the main methods on the embedded streets, with rep
 
 table: $(READY)  ## every method, five seeds; goes on where it was stopped
 	$(PY) -m labor_lib run --preset streets --methods all --seeds 0-4
-	$(PY) -m labor_lib readme runs/streets --pictures docs
+	$(PY) -m labor_lib results runs/streets --short README.md --pictures docs
 
 camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid images
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)

@@ -53,10 +53,11 @@ def parser() -> argparse.ArgumentParser:
     download.add_argument("--root", type=Path, default=Path("data"), help="where it is put")
     report = commands.add_parser("report", help="write report.html of a run folder again")
     report.add_argument("out", type=Path, help="run folder, such as runs/streets")
-    readme = commands.add_parser("readme", help="write a run's table and pictures for README.md")
-    readme.add_argument("out", type=Path, help="run folder, such as runs/streets")
-    readme.add_argument("--pictures", type=Path, help="folder for predictions.png and asked.png")
-    readme.add_argument("--readme", type=Path, default=Path("README.md"))
+    results = commands.add_parser("results", help="write a run's tables into docs/RESULTS.md")
+    results.add_argument("out", type=Path, help="run folder, such as runs/streets")
+    results.add_argument("--page", type=Path, default=Path("docs/RESULTS.md"))
+    results.add_argument("--short", type=Path, help="page for the small table, such as README.md")
+    results.add_argument("--pictures", type=Path, help="folder for predictions.png and asked.png")
     return main
 
 
@@ -144,21 +145,6 @@ def family(options: argparse.Namespace) -> None:
     print_summary(table)
 
 
-def write_to_readme(options: argparse.Namespace) -> None:
-    from labor_lib.lab.family_report import write_family_table
-    from labor_lib.lab.report import write_pictures, write_readme_table
-    from labor_lib.runtime import read_json
-
-    path = options.out / "config.json"
-    record = read_json(path) if path.exists() else {}
-    if isinstance(record, dict) and "shift" in record:
-        write_family_table(options.out, options.readme)
-        return
-    write_readme_table(options.out, options.readme)
-    if options.pictures:
-        write_pictures(options.out, options.pictures)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 for bad input, told in one line; 130 when interrupted."""
     options = parser().parse_args(arguments)
@@ -175,8 +161,10 @@ def main(arguments: list[str] | None = None) -> int:
             from labor_lib.lab.report import write_report
 
             print(write_report(options.out))
-        elif options.command == "readme":
-            write_to_readme(options)
+        elif options.command == "results":
+            from labor_lib.lab.report import write_table
+
+            write_table(options.out, options.page, options.short, options.pictures)
     except InputError as error:
         print(f"labor_lib: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,6 @@ from labor_lib.errors import InputError
 from labor_lib.family_config import ADAPTATION, Where, configure
 from labor_lib.lab.family_data import Data, Problem
 from labor_lib.lab.family_experiment import FamilyExperiment
-from labor_lib.lab.family_report import write_family_table
 from labor_lib.lab.family_runs import FamilyRun
 from labor_lib.methods.erm import adapt_batchnorm
 from labor_lib.methods.family_registry import resolve
@@ -74,17 +73,6 @@ def test_adaptation_is_scored_at_the_last_step(fabric, root, tmp_path):
         load_weights(net, out / f"seed0/{name}/net.safetensors")  # of the last step
         right = (opened.predictions(net, test) == test.labels.numpy()).mean()
         assert table.set_index("method").loc[name, "accuracy"] == pytest.approx(100 * right)
-
-
-def test_the_readme_tells_the_pair_of_domains(fabric, root, tmp_path):
-    out = tmp_path / "run"
-    run(fabric, root, out, "art", "photo")
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- results:run -->\n<!-- /results:run -->\n")
-    write_family_table(out, readme)
-    told = readme.read_text()
-    assert "--root FOLDER --source art --target photo --network small" in told
-    assert "Accuracy in percent, last step" in told
 
 
 def test_generalisation_is_scored_with_selected_weights(fabric, root, tmp_path):

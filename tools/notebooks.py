@@ -5,11 +5,10 @@
     python -m tools.notebooks --small    measure each without a finished run; outputs are not kept
 
 Outputs go into the notebooks; seconds and memory into notebooks/measured.csv, and from there into
-the opening cards and the README's map. Refuses what a committed notebook must not hold.
+the opening cards and the README's map. Names what a committed notebook must not contain.
 """
 
 import argparse
-import csv
 import os
 import platform
 import re
@@ -20,16 +19,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from labor_lib.errors import InputError
 from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
-from labor_lib.lab.runs import PROJECT
-from labor_lib.runtime import best_device, writing
+from labor_lib.runtime import best_device, write_text
 
+PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
-MEASURED = FOLDER / "measured.csv"
 SLOWEST = {"full": 120, "small": 360}  # seconds a notebook may take on two cores
 LARGEST = 1_000_000  # bytes of a committed notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -38,7 +37,7 @@ MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_max
 
 
 def execute(path: Path) -> tuple[nbformat.NotebookNode, float, int]:
-    """Run a notebook from the first cell to the last: it, seconds, megabytes at the most."""
+    """Run a notebook from the first cell to the last; returns it, seconds, peak megabytes."""
     book = nbformat.read(path, as_version=4)
     client = NotebookClient(
         book,
@@ -64,11 +63,10 @@ def clean(book: nbformat.NotebookNode) -> None:
     """Leave what a reader without a kernel can see: no live widget, no trace of the machine."""
     for cell in book.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            output.get("metadata", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _progress_bar(output)]
             for output in cell.outputs:
+                output.get("metadata", {}).pop(WIDGET, None)
                 output.get("data", {}).pop(WIDGET, None)
     book.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -83,7 +81,7 @@ def _progress_bar(output) -> bool:
 
 
 def faults(book: nbformat.NotebookNode) -> list[str]:
-    """What must not be committed, a line each."""
+    """What must not be committed, one line each."""
     found = []
     size = len(nbformat.writes(book))
     if size > LARGEST:
@@ -98,64 +96,52 @@ def faults(book: nbformat.NotebookNode) -> list[str]:
     return found
 
 
-def machine() -> str:
-    """Such as: 2 cores, x86_64."""
-    return f"{os.cpu_count()} cores, {platform.machine()}"
-
-
 def record(name: str, run: str, seconds: float, megabytes: int) -> None:
-    """Put a measurement into measured.csv, in the place of an earlier one on such a device."""
+    """Put a measurement into measured.csv, replacing an earlier one on the same kind of device."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
     date = datetime.now(UTC).date().isoformat()
-    new = (name, run, f"{seconds:.0f}", megabytes, best_device(), date, machine())
-    row = dict(zip(COLUMNS, map(str, new), strict=True))
-    rows = [row]
-    if MEASURED.exists():
-        with MEASURED.open(encoding="utf-8", newline="") as file:
-            same = ("notebook", "run", "device")
-            rows += [r for r in csv.DictReader(file) if any(r[key] != row[key] for key in same)]
-    with writing(MEASURED) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(sorted(rows, key=lambda r: (r["notebook"], r["run"], r["device"])))
+    row = (name, run, round(seconds), megabytes, best_device(), date, machine)
+    keys = ["notebook", "run", "device"]
+    table = pd.concat([measurements(FOLDER), pd.DataFrame([row], columns=list(COLUMNS))])
+    table = table.drop_duplicates(keys, keep="last").sort_values(keys)
+    write_text(FOLDER / "measured.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
-def write_cards(folder: Path = FOLDER) -> None:
+def write_cards() -> None:
     """The measured minutes and megabytes into the opening cards."""
-    for path in sorted(folder.glob("[0-9]*.ipynb")):
+    for path in sorted(FOLDER.glob("[0-9]*.ipynb")):
         book = nbformat.read(path, as_version=4)
-        card = opening_card(book.cells[0].source, measurements(folder), path.stem)
+        card = opening_card(book.cells[0].source, measurements(FOLDER), path.stem)
         if card != book.cells[0].source:
             book.cells[0].source = card
             _write(book, path)
 
 
+def map_lines() -> list[str]:
+    """The README's map of the notebooks, as Markdown."""
+    rows = [
+        f"| [{row.title}](notebooks/{row.notebook}.ipynb) | {row.goal} | {row.minutes} |"
+        for row in notebook_map(FOLDER).itertuples()
+    ]
+    return ["| notebook | what it answers | minutes |", "|---|---|---|", *rows]
+
+
 def write_map(readme: Path = PROJECT / "README.md") -> None:
     """The map of notebooks between the README's markers."""
-    table = notebook_map(FOLDER)
-    lines = ["| notebook | what it answers | minutes |", "|---|---|---|"]
-    for row in table.itertuples():
-        lines.append(
-            f"| [{row.title}](notebooks/{row.notebook}.ipynb) | {row.goal} | {row.minutes} |"
-        )
-    text = readme.read_text(encoding="utf-8")
     new = re.sub(
-        r"(<!-- notebooks -->\n).*?(<!-- /notebooks -->)",
-        lambda match: match[1] + "\n".join(lines) + "\n" + match[2],
-        text,
-        flags=re.DOTALL,
+        r"(?s)(<!-- notebooks -->\n).*?(<!-- /notebooks -->)",
+        lambda match: match[1] + "\n".join(map_lines()) + "\n" + match[2],
+        readme.read_text(encoding="utf-8"),
     )
-    if new != text:
-        with writing(readme) as temporary:
-            temporary.write_text(new, encoding="utf-8")
+    write_text(readme, new)
 
 
 def _write(book: nbformat.NotebookNode, path: Path) -> None:
-    with writing(path) as temporary:
-        nbformat.write(book, temporary)
+    write_text(path, nbformat.writes(book) + "\n")
 
 
 def run_full(path: Path) -> bool:
-    """Execute a notebook with the finished run and keep its outputs; whether all is well."""
+    """Execute a notebook with the finished run and keep its outputs; whether it has no faults."""
     book, seconds, megabytes = execute(path)
     clean(book)
     wrong = faults(book)
@@ -171,7 +157,7 @@ def run_full(path: Path) -> bool:
 
 
 def measure_small(path: Path) -> bool:
-    """Execute a notebook where no run lies, the small one neither; whether it is quick enough."""
+    """Execute a notebook where no run exists, not even a small one; whether it is fast enough."""
     for run in ("small", "family-small"):
         shutil.rmtree(PROJECT / "runs" / run, ignore_errors=True)
     os.environ["LABOR_RUN"] = "small"
@@ -185,7 +171,7 @@ def measure_small(path: Path) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks")
-    parser.add_argument("numbers", nargs="*", help="such as 03; all of them if none is told")
+    parser.add_argument("numbers", nargs="*", help="such as 03; all notebooks by default")
     parser.add_argument(
         "--small", action="store_true", help="measure without a run; removes small runs each time"
     )

@@ -23,6 +23,7 @@ from labor_lib.selection.record import Selection
 from labor_lib.train import image_batches, predict
 
 _TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
+_CROSS = ndimage.generate_binary_structure(2, 1)  # a pixel, left, right, above and below it
 
 
 def class_shares(labels: Iterable[np.ndarray], classes: int) -> np.ndarray:
@@ -51,12 +52,8 @@ def border_distance(truth: np.ndarray) -> np.ndarray:
     1 for a pixel with a neighbour (left, right, above, below) of another class, and so on by
     Euclid; infinite where the image has one class.
     """
-    border = np.zeros(truth.shape, bool)
-    across, down = truth[:, 1:] != truth[:, :-1], truth[1:] != truth[:-1]
-    border[:, 1:] |= across
-    border[:, :-1] |= across
-    border[1:] |= down
-    border[:-1] |= down
+    highest = ndimage.maximum_filter(truth, footprint=_CROSS)
+    border = highest != ndimage.minimum_filter(truth, footprint=_CROSS)
     if not border.any():
         return np.full(truth.shape, np.inf)
     return 1 + ndimage.distance_transform_edt(~border)

@@ -1,7 +1,7 @@
 """The collection of notebooks: their order, titles and goals, and the minutes they take.
 
-Titles and goals stand in the opening cards, minutes and megabytes in measured.csv beside the
-notebooks; every map of the collection is made of these.
+Titles and goals are in the opening cards, minutes and megabytes in measured.csv beside the
+notebooks; every map of the collection is made from these.
 """
 
 import json
@@ -18,46 +18,36 @@ COLUMNS = ("notebook", "run", "seconds", "megabytes", "device", "date", "machine
 def measurements(folder: Path) -> pd.DataFrame:
     """measured.csv: a row per notebook, run ("full": with a finished one, or "small") and device.
 
-    seconds: from the first cell to the last. megabytes: of memory, at the most. Empty where
-    nothing was measured; raises InputError where the file is damaged.
+    seconds: from the first cell to the last. megabytes: peak memory. Empty where nothing was
+    measured.
     """
     path = Path(folder) / "measured.csv"
-    if not path.exists():
-        return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.read_csv(path)
-    if list(table.columns) != list(COLUMNS):
-        raise InputError(f"{path}: not a table of measurements; remove it, then `make notebooks`")
-    return table
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
 
 
 def minutes(measured: pd.DataFrame, name: str) -> str:
     """Such as: CPU 0.5 with a finished run, 2.1 without; GPU not measured."""
-    rows = measured[measured["notebook"] == name]
-    told = []
+    seconds = measured[measured["notebook"] == name].set_index(["device", "run"])["seconds"]
+    parts = []
     for device, where in (("cpu", "CPU"), ("cuda", "GPU")):
-        here = rows[rows["device"] == device].set_index("run")["seconds"]
-        parts = [
-            f"{max(here[run] / 60, 0.1):.1f} {text}"
+        found = [
+            f"{max(seconds[device, run] / 60, 0.1):.1f} {text}"
             for run, text in (("full", "with a finished run"), ("small", "without"))
-            if run in here
+            if (device, run) in seconds
         ]
-        told.append(f"{where} {', '.join(parts) or 'not measured'}")
-    return "; ".join(told)
-
-
-def megabytes(measured: pd.DataFrame, name: str) -> str:
-    """Such as: 900 of memory; nothing is downloaded."""
-    rows = measured[measured["notebook"] == name]
-    memory = "not measured" if rows.empty else f"{round(rows['megabytes'].max(), -2):.0f}"
-    return f"{memory} of memory; nothing is downloaded"
+        parts.append(f"{where} {', '.join(found) or 'not measured'}")
+    return "; ".join(parts)
 
 
 def opening_card(source: str, measured: pd.DataFrame, name: str) -> str:
-    """An opening card with what was measured in the place of what stood there."""
-    for label, text in (
-        ("Minutes", minutes(measured, name)),
-        ("Megabytes", megabytes(measured, name)),
-    ):
+    """An opening card with the measured minutes and megabytes filled in."""
+    memory = measured.loc[measured["notebook"] == name, "megabytes"].max()
+    megabytes = "not measured" if pd.isna(memory) else f"{round(memory, -2):.0f}"
+    texts = {
+        "Minutes": minutes(measured, name),
+        "Megabytes": f"{megabytes} of memory; nothing is downloaded",
+    }
+    for label, text in texts.items():
         source = re.sub(rf"(?m)^\| \*\*{label}\*\* \|.*$", f"| **{label}** | {text} |", source)
     return source
 

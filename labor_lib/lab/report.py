@@ -1,359 +1,348 @@
-"""What a run found: a table for the terminal, report.html, and the table in README.md.
+"""What a run found: a table for the terminal, report.html, and the tables of docs/RESULTS.md.
 
-All numbers come from results.csv. report.html is one file: its pictures are inside it, it loads
-nothing and runs nothing.
+All numbers come from results.csv, of both kinds of runs: segmentation (mIoU by stage) and
+classification (accuracy by number of labels, or by domain left out). report.html is one file: its
+pictures are inside it, and it loads and runs nothing.
 """
 
 import base64
 import html
+import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy import stats
 
-from labor_lib.config import PRESETS, Config
-from labor_lib.data.segmentation import SegmentationFolder, joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.experiment import Domains
-from labor_lib.lab.runs import last_folder, open_domains, photo, read_record, read_table
-from labor_lib.labels import CLASS_SETS, ClassSet, colourise
-from labor_lib.methods.registry import MAIN, METHODS
-from labor_lib.nets import deeplab
-from labor_lib.runtime import load_weights, make_fabric, write_text, writing
-from labor_lib.selection.record import Masks, Selection
-from labor_lib.train import predict
+from labor_lib.lab.family_experiment import summarise as accuracies
+from labor_lib.lab.family_runs import FamilyRun
+from labor_lib.lab.runs import Run, photo
+from labor_lib.labels import colourise
+from labor_lib.methods.family_registry import FAMILY
+from labor_lib.methods.registry import METHODS
+from labor_lib.runtime import read_json, write_text, writing
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
 SCORES = {"miou": "mIoU", "miou_16": "mIoU, 16 classes", "miou_13": "mIoU, 13 classes"}
+SHORT = ("source_only", "iast", "random_points", "margin_points", "ppl", "spl", "supervised")
+COMPARED = {  # paired differences: each method with its rivals, where a run has both
+    "ppl": ("random_points",),
+    "margin_points": ("ppl",),
+    "spl_sampled_0.5": ("random_pixels_0.5",),
+    "spl": ("random_pixels", "supervised"),
+    "spl_sampled": ("random_pixels", "supervised", "supervised_target", "supervised_x4"),
+    "adaptsegnet": ("adabn",),
+    "iast": ("adaptsegnet",),
+    "dann": ("adabn", "source_only"),
+    "joint": ("finetune",),
+    "ccsa": ("joint", "finetune"),
+    "sagnet": ("source_only",),
+    "sagnet_pooled": ("source_only",),
+}
 
 
 # -------------------------------------------------------------------------------- the numbers
 
 
-@dataclass(frozen=True)
-class Line:
-    """One method at its last stage. A pair is (mean, standard deviation over seeds); the latter is
-    NaN with one seed. Scores in percent; pixels, clicks an image; seconds of all stages."""
+def summarise(table: pd.DataFrame, native_pixels: float | None = None) -> pd.DataFrame:
+    """A row for every method that has reached the last stage of `table` (results.csv).
 
-    method: str
-    title: str
-    seeds: int
-    scores: dict[str, tuple[float, float]]  # by name of `SCORES`
-    difference: tuple[float, float] | None  # to `supervised`, paired by seed
-    budget: str
-    pixels: float
-    share: float | None  # pixels as a part of the image, where its size is known
-    clicks: float
-    seconds: float
-
-
-def summarise(table: pd.DataFrame, native_pixels: float | None = None) -> list[Line]:
-    """The methods that have reached the last stage of `table` (results.csv), in its order.
-
+    Columns: title, family (of `viz.FAMILIES`), seeds, budget; pixels and clicks an image, share
+    (pixels as a part of the image file); seconds of all stages; each of `SCORES` in percent, and
+    difference (to `supervised`, paired by seed), both with a column NAME_sd: their standard
+    deviation over seeds, NaN for one seed.
     native_pixels: of an image file, for tables without full supervision, which pays for them all.
     """
     last = table[table["stage"] == table["stage"].max()]
-    paid = last[last["method"].map(viz.family_of) == "all"]["pixels_per_image"]
-    if len(paid):
-        native_pixels = paid.mean()
-    full = last[last["method"] == "supervised"].set_index("seed")["miou"]
-    lines = []
-    for method, rows in last.groupby("method", sort=False):
-        paired = (rows.set_index("seed")["miou"] - full).dropna()
-        pixels = rows["pixels_per_image"].mean()
-        lines.append(
-            Line(
-                method=str(method),
-                title=METHODS[method].title if method in METHODS else str(method),
-                seeds=len(rows),
-                scores={name: _pair(rows[name]) for name in SCORES if name in rows},
-                difference=_pair(paired) if len(paired) and method != "supervised" else None,
-                budget=str(rows["budget"].iloc[0]),
-                pixels=pixels,
-                share=pixels / native_pixels if native_pixels else None,
-                clicks=rows["clicks_per_image"].mean(),
-                seconds=(rows["train_seconds"] + rows["select_seconds"]).mean(),
-            )
+    rows = last.assign(seconds=last["train_seconds"] + last["select_seconds"]).groupby(
+        "method", sort=False
+    )
+    summary = pd.DataFrame({"seeds": rows.size(), "budget": rows["budget"].first()})
+    summary.insert(0, "title", [_title(name, METHODS) for name in summary.index])
+    summary.insert(1, "family", [viz.family_of(name) for name in summary.index])
+    for column in ("pixels", "clicks"):
+        summary[column] = rows[f"{column}_per_image"].mean()
+    paid = summary.loc[summary["family"] == "all", "pixels"].mean()
+    summary["share"] = summary["pixels"] / (native_pixels or np.nan if np.isnan(paid) else paid)
+    summary["seconds"] = rows["seconds"].mean()
+    for name in filter(last.columns.__contains__, SCORES):
+        summary[name], summary[f"{name}_sd"] = rows[name].mean(), rows[name].std()
+    wide = _by_seed(last, "miou")
+    gaps = wide.sub(wide.get("supervised", np.nan), axis=0).drop(
+        columns="supervised", errors="ignore"
+    )
+    summary["difference"], summary["difference_sd"] = gaps.mean(), gaps.std()
+    return summary
+
+
+def _title(method: str, registry: dict) -> str:
+    return registry[method].title if method in registry else method
+
+
+def _by_seed(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """A row per seed and a column per method; the mean where there are several domains."""
+    return table.pivot_table(index="seed", columns="method", values=score)
+
+
+def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """`summarise` as a reader sees it: one row of texts per method."""
+    scores = [name for name in SCORES if name in summary]
+    rows = []
+    for row in summary.to_dict("records"):
+        clicks = {"all": "–", "pixels": f"≥ {_count(row['clicks'])}"}  # borders are not counted
+        rows.append(
+            {
+                "method": row["title"],
+                "pixels an image": _pixels(row),
+                "clicks an image": clicks.get(row["family"], _count(row["clicks"])),
+                **{f"{SCORES[s]} in %": _score(row[s], row[f"{s}_sd"]) for s in scores},
+                "seeds": str(row["seeds"]),
+                "difference": _score(row["difference"], row["difference_sd"], "+"),
+                "budget": row["budget"],
+                "time": _time(row["seconds"]),
+            }
         )
-    return lines
+    return pd.DataFrame(rows, index=summary.index)
 
 
-def _pair(values: pd.Series) -> tuple[float, float]:
-    return values.mean(), values.std(ddof=1)
-
-
-def _score(pair: tuple[float, float], sign: str = "") -> str:
-    """ "67.9 ± 0.4", or without the spread where there is one seed."""
-    mean, spread = pair
-    text = f"{mean:{sign}.1f}".replace("-", "−")
-    return text if np.isnan(spread) else f"{text} ± {spread:.1f}"
+def _score(mean: float, spread: float, sign: str = "") -> str:
+    """ "67.9 ± 0.4", or without the spread for one seed; empty for NaN."""
+    text = f"{mean:{sign}z.1f}".replace("-", "−")
+    return "" if np.isnan(mean) else text if np.isnan(spread) else f"{text} ± {spread:.1f}"
 
 
 def _count(value: float) -> str:
     return "0" if value == 0 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _share(share: float | None) -> str:
-    """ "2.2 %", or nothing where it is unknown or zero."""
-    if not share:
-        return ""
-    percent = 100 * share
-    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
-
-
-def _pixels(line: Line) -> str:
-    share = _share(line.share)
-    return f"{_count(line.pixels)} ({share})" if share else _count(line.pixels)
-
-
-def _clicks(line: Line) -> str:
-    """Exact for points; for regions at least so many; of full supervision unknown."""
-    family = viz.family_of(line.method)
-    if family == "all":
-        return "–"
-    return f"≥ {_count(line.clicks)}" if family == "pixels" else _count(line.clicks)
+def _pixels(row: dict) -> str:
+    """ "552 (2.2 %)", without the share where it is unknown."""
+    percent = 100 * row["share"]
+    if not percent > 0:
+        return _count(row["pixels"])
+    return f"{_count(row['pixels'])} ({percent:{'.2g' if percent < 10 else '.0f'}} %)"
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def seed_text(seeds) -> str:
-    """[0, 1, 2, 5] -> "0-2,5", as the command line takes it."""
-    runs: list[list[int]] = []
-    for seed in sorted({int(seed) for seed in seeds}):
-        if runs and seed == runs[-1][1] + 1:
-            runs[-1][1] = seed
-        else:
-            runs.append([seed, seed])
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a classification run (`FamilyRun.table`): one row per method.
+
+    A column for every number of labels (none, few, all) or, in generalisation, domain left out.
+    """
+    summary = accuracies(table)
+    if summary["target"].nunique() > 1:
+        columns = summary["target"]
+    else:
+        ceiling = summary["method"].map(lambda name: FAMILY[name].target == "all")
+        few = summary["few"].mask(ceiling, 10**9)
+        summary = summary.assign(few=few).sort_values("few", kind="stable")
+        heads = {0: "no target labels", 10**9: "all"}
+        columns = summary["few"].map(lambda n: heads.get(n, f"{n} a class"))
+    cells = [_score(*pair) for pair in summary[["accuracy_mean", "accuracy_std"]].to_numpy()]
+    shown = summary.assign(column=columns, cell=cells).pivot(
+        index="method", columns="column", values="cell"
+    )
+    order = [name for name in FAMILY if name in shown.index]
+    shown = shown.loc[order, list(dict.fromkeys(columns))].fillna("")
+    shown.insert(0, "method", [_title(name, FAMILY) for name in order])
+    return shown.assign(seeds=summary.groupby("method")["seeds"].max().astype(str))
+
+
+def paired_table(scores: pd.DataFrame, registry: dict, suffix: str = "") -> pd.DataFrame:
+    """The differences of `COMPARED`, seed by seed, with 95 % intervals of Student's t.
+
+    scores: a row per seed, a column per method, in percent. registry: where titles are. Returns
+    texts; a row for every pair that a seed has both of.
+    """
+    rows = []
+    for first, second in ((method, rival) for method in COMPARED for rival in COMPARED[method]):
+        values = (scores[first] - scores[second]).dropna() if {first, second} <= set(scores) else ()
+        if len(values) == 0:
+            continue
+        interval = "one seed"
+        if len(values) > 1:
+            half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
+            interval = f"{values.mean() - half:+z.1f} to {values.mean() + half:+z.1f}"
+        titles = f"{_title(first, registry)} minus {_title(second, registry)}{suffix}"
+        rows.append((titles, f"{values.mean():+z.1f}", interval, str(len(values))))
+    table = pd.DataFrame(rows, columns=["difference", "mean", "95 % interval", "seeds"], dtype=str)
+    return table.replace("-(?=[0-9])", "−", regex=True)  # a minus sign
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """The last stage of every method, aligned, to the terminal."""
+    """The last stage of every method of a segmentation run, aligned, to the terminal."""
     if table.empty:
         print("no finished stage")
         return
-    lines = summarise(table)
-    scores = list(lines[0].scores)
-    heads = ["method", *(SCORES[s] for s in scores), "seeds", "pixels", "clicks", "time"]
-    cells = [
-        [
-            line.title,
-            *(_score(line.scores[name]) for name in scores),
-            str(line.seeds),
-            _pixels(line),
-            _clicks(line),
-            _time(line.seconds),
-        ]
-        for line in lines
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    for row in [heads, *cells]:
-        first, *others = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join([first, *others]))
-    print(
-        "mIoU in %, mean ± standard deviation over seeds; pixels and clicks an image; "
-        "time: training and selection"
-    )
+    shown = methods_table(summarise(table)).drop(columns=["difference", "budget"])
+    print(shown.set_index("method").to_string(index_names=False))
+    print("Means ± standard deviations over seeds. Time: training and selection.")
 
 
 # -------------------------------------------------------------------------------- report.html
 
 
-def write_report(out: Path, domains: Domains | None = None) -> Path:
-    """Write `out/report.html` from the run folder `out`; returns its path.
+def write_report(out: Path) -> Path:
+    """Write `out/report.html` from the folder of a segmentation run; returns its path.
 
-    domains: of the first seed, where they are open already; otherwise they are opened from the
-    folders that config.json names. Without its images the report lacks the pictures alone.
-    Raises InputError where results.csv or config.json is missing or damaged.
+    Where images or checkpoints are gone, a sentence stands in the place of the picture. Raises
+    InputError where results.csv or config.json is missing or damaged.
     """
-    out = Path(out)
-    table, record = read_table(out), read_record(out)
-    lines = summarise(table, _native_pixels(record))
-    template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
+    if _is_classification(out):
+        raise InputError(
+            f"{out}: holds a classification run, which has no report.html; "
+            "`python -m labor_lib results` writes its table"
+        )
+    run = Run(out)
+    summary = summarise(run.table, _native_pixels(run))
+    texts = methods_table(summary)
+    groups = {
+        title: texts[summary["family"] == family]
+        for family, title in viz.FAMILIES.items()
+        if (summary["family"] == family).any()
+    }
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    page = environment.from_string(template).render(
-        preset=record["settings"].get("preset", "?"),
-        statement=_statement(table, record),
-        tiles=_tiles(lines),
-        scores={name: SCORES[name] for name in lines[0].scores},
-        groups=_groups(lines),
-        unfinished=_unfinished(table, lines),
-        one_seed=all(line.seeds == 1 for line in lines),
-        figures=_figures(table),
-        pictures=_pictures(out, table, record, domains),
-        score=_score,
-        pixels=_pixels,
-        clicks=_clicks,
-        time=_time,
+    page = environment.get_template("report.html.jinja").render(
+        run=run,
+        headline=run.title(_headline(summary)),
+        statement=_statement(run),
+        tiles={name: _best(summary.loc[rows.index]) for name, rows in groups.items()},
+        texts=texts,
+        groups=groups,
+        unfinished=[name for name in run.table["method"].unique() if name not in summary.index],
+        shown=[_drawn(*section) for section in _sections(run, int(run.table["seed"].min()))],
+        made_with=_made_with(run.record),
         style=viz.style_of,
     )
-    write_text(out / "report.html", page)
-    return out / "report.html"
+    write_text(run.folder / "report.html", page)
+    return run.folder / "report.html"
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A figure of the report, or why it is missing."""
-
-    title: str
-    caption: str = ""
-    source: str = ""  # data: URL
-    alt: str = ""
-    missing: str = ""
-    heading: bool = True  # False: for screen readers alone
+def _is_classification(out: Path) -> bool:
+    path = Path(out) / "config.json"
+    record = read_json(path) if path.exists() else None
+    return isinstance(record, dict) and "shift" in record
 
 
-def _shown(title: str, caption: str, figure, alt: str) -> Shown:
-    code = base64.b64encode(viz.to_png(figure)).decode("ascii")
-    return Shown(title, caption, f"data:image/png;base64,{code}", alt)
+def _native_pixels(run: Run) -> float | None:
+    """Pixels of an image file where the target is drawn; unknown for others."""
+    data = run.config.data
+    drawn = run.record.get("target_root") is None and data.embedded
+    return float(np.prod(data.drawn_size)) if drawn else None
 
 
-def _native_pixels(record: dict) -> float | None:
-    """Pixels of an image file where the target is drawn, else unknown."""
-    data = record["settings"].get("data", {})
-    if record.get("target_root") is None and data.get("embedded"):
-        height, width = data["drawn_size"]
-        return height * width
-    return None
+def _headline(summary: pd.DataFrame) -> str:
+    """One sentence: what LabOR's points reach, or else the method with the fewest clicks."""
+    asks = summary[summary["family"].isin(["points", "pixels"])]
+    if asks.empty:
+        best = summary.loc[summary["miou"].idxmax()]
+        return f"{best['title']}: {best['miou']:.1f} % mIoU"
+    best = asks.loc["ppl" if "ppl" in asks.index else asks["clicks"].idxmin()]
+    full = f"of {summary.loc['supervised', 'miou']:.1f} " if "supervised" in summary.index else ""
+    return f"{best['title']}, {best['clicks']:.0f} clicks an image: {best['miou']:.1f} {full}% mIoU"
 
 
-def _statement(table: pd.DataFrame, record: dict) -> str:
-    """One sentence: what was run, on what, with what."""
-    settings = record["settings"]
-    data = settings.get("data", {})
+def _best(rows: pd.DataFrame) -> str:
+    """The method with the highest mIoU; of full supervision the reference."""
+    return "supervised" if "supervised" in rows.index else rows["miou"].idxmax()
 
-    def domain(name: str, images: str) -> str:
-        height, width = data.get(f"{name}_size", ("?", "?"))
-        drawn = data.get("embedded") and record.get(f"{name}_root") is None
-        what = f"{data.get(images)} drawn images" if drawn else data.get(f"{name}_layout")
-        return f"{name}: {what} at {height} × {width} pixels"
 
+def _statement(run: Run) -> str:
+    """What was run, on what."""
+    data, seeds = run.config.data, sorted(run.table["seed"].unique())
     parts = [
-        f"{table['method'].nunique()} methods, seeds {seed_text(table['seed'])}, "
-        f"{table['stage'].max()} stages",
-        domain("source", "drawn_source"),
-        domain("target", "drawn_train"),
-        f"classes: {data.get('class_set')}",
-        f"scored on: {record.get('scored_on') or settings.get('evaluate_on')}",
-        f"device {record.get('device')}, precision {record.get('precision')}",
-        ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items()),
+        f"{run.table['method'].nunique()} methods, {run.stages} stages, seeds "
+        f"{', '.join(map(str, seeds))}"
     ]
-    return f"{'; '.join(parts)}."
+    for domain, images in (("source", data.drawn_source), ("target", data.drawn_train)):
+        drawn = data.embedded and run.record.get(f"{domain}_root") is None
+        what = f"{images} drawn images" if drawn else getattr(data, f"{domain}_layout")
+        height, width = getattr(data, f"{domain}_size")
+        parts.append(f"{domain}: {what} at {height} × {width} pixels")
+    scored_on = run.record.get("scored_on") or run.config.evaluate_on
+    return "; ".join([*parts, f"classes: {data.class_set}", f"scored on: {scored_on}."])
 
 
-def _groups(lines: list[Line]) -> dict[str, list[Line]]:
-    """Lines by what the methods were given."""
-    groups = {
-        name: [line for line in lines if viz.family_of(line.method) == family]
-        for family, name in viz.FAMILIES.items()
-    }
-    return {name: members for name, members in groups.items() if members}
+def _drawn(title: str, caption: str, draw: Callable[[], Figure]) -> dict:
+    """A figure of the page, or why it is missing."""
+    try:
+        source = base64.b64encode(viz.to_png(draw())).decode("ascii")
+        return {"title": title, "caption": caption, "source": source}
+    except (InputError, OSError) as error:
+        return {"title": title, "missing": f"Not shown: {error}"}
 
 
-def _tiles(lines: list[Line]) -> list[dict]:
-    """The message: of every family the highest mIoU, of full supervision the reference itself."""
-    tiles = []
-    for name, members in _groups(lines).items():
-        best = max(members, key=lambda line: line.scores["miou"][0])
-        best = next((line for line in members if line.method == "supervised"), best)
-        asked = ""
-        if best.pixels:
-            share = f" ({_share(best.share)})" if best.share else ""
-            clicks = "" if viz.family_of(best.method) == "all" else f", {_clicks(best)} clicks"
-            asked = f"{_count(best.pixels)} pixels{share}{clicks} an image"
-        tiles.append({"family": name, "line": best, "asked": asked})
-    return tiles
-
-
-def _unfinished(table: pd.DataFrame, lines: list[Line]) -> list[str]:
-    done = {line.method for line in lines}
-    return [name for name in table["method"].unique() if name not in done]
-
-
-def _figures(table: pd.DataFrame) -> list[Shown]:
-    """What needs results.csv alone."""
-    shown = []
+def _sections(run: Run, seed: int) -> Iterator[tuple]:
+    """The arguments of `_drawn` for every figure of the page."""
+    table, ran = run.table, run.methods_of(seed)
+    predicted = [name for name in SHOWN_PREDICTIONS if name in ran]
+    yield (
+        "Predictions beside the truth",
+        f"{SHOWN_IMAGES} evaluation images of seed {seed}, their truth (black: void, not scored), "
+        f"and the last stage of {', '.join(map(viz.short_title, predicted))}.",
+        lambda: predictions_figure(run, predicted, seed),
+    )
     asks = table["method"].map(viz.family_of).isin(["points", "pixels"]).any()
     for axis in ("clicks", "pixels") if asks else ():
-        shown.append(
-            _shown(
-                f"mIoU against {axis}",
-                "One point a stage, joined; bars are one standard deviation over seeds. Grey lines "
-                "saw no target label; black lines saw all of them.",
-                viz.budget_curve(table, axis),
-                f"mIoU of every method over the {axis} it asked an image, logarithmic; the numbers "
-                "of the last stage are in the table above.",
-            )
+        yield (
+            f"mIoU against {axis}",
+            "One point per stage; bars are one standard deviation over seeds. Grey lines: methods "
+            "without target labels. Black lines: methods with all of them.",
+            partial(viz.budget_curve, table, axis),
         )
-    shown.append(
-        _shown(
-            "IoU by class",
-            "Last stage, mean over seeds. A dash: the class occurs nowhere in the split.",
-            viz.class_heatmap(table),
-            "Heat map of methods by classes; its numbers are written in the cells.",
-        )
+    yield (
+        "IoU by class",
+        "Last stage, mean over seeds. A dash: the class does not occur in the split.",
+        partial(viz.class_heatmap, table),
     )
-    shown.append(
-        _shown(
-            "Time by stage",
-            "Mean over seeds. White gaps part the stages; the first holds the warm-up that "
-            "methods share. A person's time for labelling is not in it.",
-            viz.time_bars(table),
-            "Bars of minutes of training and of selection, stage after stage, by method.",
-        )
+    yield (
+        "Time by stage",
+        "Mean over seeds. White gaps separate the stages; the first contains the warm-up that "
+        "methods share. A person's time for labelling is not included.",
+        partial(viz.time_bars, table),
     )
-    return [replace(one, heading=False) for one in shown]  # these figures have titles
-
-
-# ------------------------------------------------------------------------------- the pictures
-
-
-def _pictures(out: Path, table: pd.DataFrame, record: dict, domains: Domains | None) -> list[Shown]:
-    """What needs images, checkpoints and selections; a sentence in place of what is gone."""
-    seed = int(table["seed"].min())
-    shown = _if_there("The selector's training", lambda: _traces(out, table, seed))
-    try:
-        if domains is None:
-            domains = open_domains(record, seed)
-        config = domains.config
-    except (InputError, OSError) as error:
-        missing = f"Not shown, because the images cannot be read: {error}"
-        return [Shown("Predictions and selections", missing=missing), *shown]
-    predictions = _if_there(
-        "Predictions beside the truth",
-        lambda: _predictions(out, table, config, domains.evaluation, seed),
-    )
-    asked = []
     for method in ("spl", "ppl"):
-        if method in set(table["method"]):
-            asked += _if_there(
-                f"What is asked: {viz.short_title(method)}",
-                lambda method=method: _asked(out, method, domains.target, seed),
+        points = METHODS[method].budget == "points"
+        what = "dots: asked points, in the class's colour" if points else "yellow: asked pixels"
+        if method in ran:
+            yield (
+                f"What {viz.short_title(method)} asks",
+                f"{SHOWN_IMAGES} training images of the target (rows) over the stages (columns), "
+                f"seed {seed}. Blue: pixels on which the selector's two classifiers disagree; "
+                f"{what}.",
+                partial(asked_figure, run, method, seed),
             )
-    if predictions or asked:
-        predictions.append(_legend(domains.evaluation.class_set))
-    return predictions + asked + shown
-
-
-def _if_there(title: str, make: Callable[[], Iterator[Shown]]) -> list[Shown]:
-    try:
-        return list(make())
-    except (InputError, OSError) as error:
-        return [Shown(title, missing=f"Not shown: {error}")]
+    selectors = [name for name in ran if METHODS[name].selector]
+    if selectors:
+        yield (
+            "The selector's training",
+            f"Seed {seed}. Loss 5 teaches both classifiers the pseudo labels; loss 6 rewards their "
+            "disagreement. A person may be asked where they still disagree at the end.",
+            lambda: viz.selector_trace(
+                pd.concat(
+                    run.trace(name, seed, stage, selector=True).assign(method=name, stage=stage)
+                    for name in selectors
+                    for stage in range(1, run.stages + 1)
+                )
+            ),
+        )
 
 
 def _spread(images: int) -> list[int]:
@@ -361,95 +350,44 @@ def _spread(images: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, images - 1, SHOWN_IMAGES)})
 
 
-def _bare_segmenter(config: Config) -> torch.nn.Module:
-    """To be filled from a checkpoint: random weights, nothing is downloaded."""
-    return deeplab.build(config.train.network, len(CLASS_SETS[config.data.class_set]))
-
-
-def _predictions(
-    out: Path, table: pd.DataFrame, config: Config, folder: SegmentationFolder, seed: int
-) -> Iterator[Shown]:
-    """The last stage of a few methods on a few images of the evaluation split."""
-    ran = set(table[table["seed"] == seed]["method"])
-    methods = [name for name in SHOWN_PREDICTIONS if name in ran]
-    yield _shown(
-        "Predictions beside the truth",
-        f"Evaluation images, seed {seed}, last stage. Black in the truth: void, not scored.",
-        predictions_figure(out, methods, config, folder, seed),
-        f"Rows: image, truth, {', '.join(methods)}. Columns: {SHOWN_IMAGES} evaluation images.",
-    )
-
-
-def predictions_figure(
-    out: Path, methods: list[str], config: Config, folder: SegmentationFolder, seed: int
-) -> Figure:
-    """A few images of `folder`, their truth, and what each method's last stage predicts.
-
-    Raises InputError where a method has no finished stage of this seed.
-    """
-    fabric = make_fabric("cpu", "32-true")
+def predictions_figure(run: Run, methods: list[str], seed: int) -> Figure:
+    """A few evaluation images, their truth, and what each method's last stage predicts."""
+    folder = run.domains(seed).evaluation
     numbers = _spread(len(folder))
-    size, classes = config.data.target_size, folder.class_set
-    rows = {
-        "image": [photo(folder, i) for i in numbers],
-        "truth": [colourise(folder.label(i).numpy(), classes) for i in numbers],
+    rows = {"image": [photo(folder, i) for i in numbers]}
+    labels = {"truth": [folder.label(i).numpy() for i in numbers]} | {
+        viz.short_title(method): run.predictions(method, seed, numbers) for method in methods
     }
-    transform = joint_transform(False, config.data.mean, config.data.std)
-    net = _bare_segmenter(config).eval()
-    for method in methods:
-        load_weights(net, last_folder(out, seed, method) / "segmenter.safetensors")
-        rows[viz.short_title(method)] = [
-            colourise(_classes(fabric, net, transform(folder.image(i), None)[0], size), classes)
-            for i in numbers
-        ]
-    return viz.image_grid(rows)
+    for name, maps in labels.items():
+        rows[name] = [colourise(one, run.class_set) for one in maps]
+    return _with_classes(viz.image_grid(rows), run)
 
 
-def _classes(fabric, net, image, size) -> np.ndarray:
-    """Predicted class ids of one normalised 3 x H x W image: H x W, uint8."""
-    return predict(fabric, net, image[None], size)[0].argmax(dim=0).to(torch.uint8).numpy()
-
-
-def _legend(class_set: ClassSet) -> Shown:
-    return _shown(
-        "Colours of the classes",
-        "",
-        viz.class_legend(class_set),
-        "Colours of " + ", ".join(class_set.names) + "; void is black.",
+def _with_classes(figure: Figure, run: Run) -> Figure:
+    """The figure with the colours of the classes below it."""
+    colours = [*zip(run.class_set.names, run.class_set.palette / 255, strict=True), ("void", "k")]
+    handles = [Patch(color=colour, label=name) for name, colour in colours]
+    figure.set_figheight(figure.get_figheight() + 0.2 + 0.25 * -(-len(handles) // 7))
+    figure.legend(
+        handles=handles, ncols=7, loc="outside lower center", handlelength=1.2, frameon=False
     )
+    return figure
 
 
-def _asked(out: Path, method: str, folder: SegmentationFolder, seed: int) -> Iterator[Shown]:
-    points = METHODS[method].budget == "points"
-    what = "dots: the points asked, in their class's colour" if points else "yellow: pixels asked"
-    yield _shown(
-        f"What is asked: {viz.short_title(method)}",
-        f"Training images of the target, seed {seed}. Blue: pixels on which the selector's two "
-        f"classifiers disagree; {what}.",
-        asked_figure(out, method, folder, seed),
-        f"Rows: {SHOWN_IMAGES} training images. Columns: the stages. The selector's inconsistency "
-        "mask and what was asked.",
-    )
-
-
-def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) -> Figure:
+def asked_figure(run: Run, method: str, seed: int) -> Figure:
     """Where a method's selector disagrees with itself, and what was asked there, by stage.
 
-    Raises InputError where a stage's files are missing, damaged or of other images than `folder`'s.
+    Raises InputError where a stage's files are missing, damaged or of another number of images.
     """
-    numbers = _spread(len(folder))
-    points = METHODS[method].budget == "points"
-    last = int(last_folder(out, seed, method).name.removeprefix("stage"))
-    columns = []  # a stage each
-    for stage in range(1, last + 1):
-        place = out / f"seed{seed}" / method / f"stage{stage}"
-        selection = Selection.load(place / "selection.npz")
+    folder, stages = run.domains(seed).target, range(1, run.stages + 1)
+    columns = []  # one per stage
+    for stage in stages:
+        selection, masks = run.selection(method, seed, stage), run.masks(method, seed, stage)
         if len(selection) != len(folder):
             raise InputError(
-                f"{place / 'selection.npz'}: of {len(selection)} images, but the split has "
-                f"{len(folder)}; the images are others than the run's"
+                f"{run.place(seed, method, f'stage{stage}')}: a selection of {len(selection)} "
+                f"images, but the split has {len(folder)}; restore the images of the run"
             )
-        masks = Masks.load(place / "masks.npz")
         columns.append(
             [
                 viz.Scene(
@@ -457,142 +395,123 @@ def asked_figure(out: Path, method: str, folder: SegmentationFolder, seed: int) 
                     positions=selection.positions[i],
                     answers=selection.answers[i],
                     mask=masks[i],
-                    points=points,
+                    points=METHODS[method].budget == "points",
                 )
-                for i in numbers
+                for i in _spread(len(folder))
             ]
         )
-    return viz.selection_grid(
-        list(zip(*columns, strict=True)),
-        folder.class_set,
-        [f"stage {stage + 1}" for stage in range(last)],
+    rows = list(zip(*columns, strict=True))
+    titles = [f"stage {stage}" for stage in stages]
+    figure = viz.selection_grid(rows, run.class_set, titles)
+    return _with_classes(figure, run) if METHODS[method].budget == "points" else figure
+
+
+# ---------------------------------------------------------------------------- docs/RESULTS.md
+
+
+def write_table(
+    out: Path, page: Path, short: Path | None = None, pictures: Path | None = None
+) -> None:
+    """Put a run's tables between `<!-- results:NAME -->` and `<!-- /results:NAME -->` in `page`.
+
+    NAME: the preset, or the folder's name of a classification run. short: a page for the small
+    table, between the markers of the name "short" (segmentation only). pictures: a folder for
+    predictions.png and asked.png (segmentation only).
+    Raises InputError where markers or the run's files are missing; then nothing is written.
+    """
+    files: dict[Path, bytes] = {}
+    if _is_classification(out):
+        name, body = _classification_body(FamilyRun(out))
+    else:
+        run = Run(out)
+        name, body = _segmentation_body(run)
+        if short:
+            files[Path(short)] = _put_between(Path(short), "short", _short_body(run))
+        if pictures:
+            seed, folder = int(run.table["seed"].min()), Path(pictures)
+            shown = predictions_figure(run, ["source_only", "ppl", "spl"], seed)
+            files[folder / "predictions.png"] = viz.to_png(shown)
+            files[folder / "asked.png"] = viz.to_png(asked_figure(run, "ppl", seed))
+    files[Path(page)] = _put_between(Path(page), name, body)
+    for path, content in files.items():
+        with writing(path.resolve()) as temporary:  # a symbolic link stays one
+            temporary.write_bytes(content)
+
+
+def _segmentation_body(run: Run) -> tuple[str, str]:
+    last = run.table[run.table["stage"] == run.table["stage"].max()]
+    spread = "one seed" if len(run.seeds) == 1 else "mean ± standard deviation over seeds"
+    table = markdown_table(summarise(run.table, _native_pixels(run)))
+    paired = paired_table(_by_seed(last, "miou"), METHODS)
+    return run.config.preset, _body(table, f"Last stage, {spread}", paired, run.record)
+
+
+def _classification_body(run: FamilyRun) -> tuple[str, str]:
+    about = "last step"
+    if run.table["target"].nunique() > 1:
+        about = "weights chosen on source validation"
+    paired = pd.concat(
+        paired_table(_by_seed(rows, "accuracy"), FAMILY, f", {few} a class" if few else "")
+        for few, rows in run.table.groupby("few")
     )
+    record = read_json(run.folder / "config.json")
+    table = _markdown(accuracy_table(run.table))
+    return run.shift, _body(table, f"Accuracy in percent, {about}", paired, record)
 
 
-def write_pictures(out: Path, folder: Path) -> list[Path]:
-    """Two of the report's pictures as files of their own: predictions.png and asked.png."""
-    table, record = read_table(out), read_record(out)
-    seed = int(table["seed"].min())
-    domains = open_domains(record, seed)
-    figures = {
-        "predictions.png": predictions_figure(
-            out, ["source_only", "ppl", "spl"], domains.config, domains.evaluation, seed
-        ),
-        "asked.png": asked_figure(out, "ppl", domains.target, seed),
-    }
-    for name, figure in figures.items():
-        with writing(folder / name) as temporary:
-            temporary.write_bytes(viz.to_png(figure))
-    return [folder / name for name in figures]
+def _body(table: str, about: str, paired: pd.DataFrame, record: dict) -> str:
+    blocks = [table, f"{about}{_made_with(record)}."]
+    if len(paired):
+        blocks += ["Differences in percentage points, paired by seed:", _markdown(paired)]
+    return "\n\n".join(blocks)
 
 
-def _traces(out: Path, table: pd.DataFrame, seed: int) -> Iterator[Shown]:
-    """selector_trace.csv of every method that has one."""
-    parts = []
-    for method in table["method"].unique():
-        if method not in METHODS or not METHODS[method].selector:
-            continue
-        for stage in range(1, int(table["stage"].max()) + 1):
-            path = out / f"seed{seed}" / method / f"stage{stage}" / "selector_trace.csv"
-            if path.exists():
-                parts.append(pd.read_csv(path).assign(method=method, stage=stage))
-    if parts:
-        yield _shown(
-            "The selector's training",
-            f"Seed {seed}. The pseudo labels teach both classifiers (loss 5); loss 6 rewards their "
-            "disagreement, by its weight more (PPL, sampled SPL) or less (whole-mask SPL) than "
-            "they come to agree. Where they disagree at the end, a person may be asked.",
-            viz.selector_trace(pd.concat(parts)),
-            "Share of the inconsistency mask and losses 5 and 6 over the selector's steps, "
-            "a line a stage, a row of panels a method.",
-        )
+def _short_body(run: Run) -> str:
+    summary = summarise(run.table, _native_pixels(run))
+    shown = methods_table(summary.loc[[name for name in SHORT if name in summary.index]])
+    return _markdown(shown[["method", "clicks an image", "pixels an image", "mIoU in %"]])
 
 
-# ---------------------------------------------------------------------------------- README.md
+def markdown_table(summary: pd.DataFrame) -> str:
+    """`summarise` as Markdown: method, labels asked, scores, seeds."""
+    return _markdown(methods_table(summary).drop(columns=["difference", "budget", "time"]))
 
 
-def write_readme_table(out: Path, readme: Path) -> None:
-    """Put the run's table between `<!-- results:PRESET -->` and `<!-- /results:PRESET -->`.
-
-    Raises InputError where the markers or the run's files are missing; then nothing is written.
-    """
-    table, record = read_table(out), read_record(out)
-    body = markdown_table(summarise(table, _native_pixels(record)))
-    preset = record["settings"].get("preset", "?")
-    put_between(Path(readme), preset, f"{body}\n\n{_made_with(table, record)}")
-
-
-def put_between(readme: Path, name: str, body: str) -> None:
-    """Replace what stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`.
-
-    Raises InputError where the file or the markers are missing; then nothing is written.
-    """
-    begin, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{readme}: no such file; pass --readme") from None
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise InputError(f"{readme}: write the lines '{begin}' and '{end}' once, in this order")
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    write_text(readme, f"{before}{begin}\n{body}\n{end}{after}")
-
-
-def markdown_table(lines: list[Line]) -> str:
-    """Method, labels asked, scores, seeds."""
-    scores = list(lines[0].scores)
-    heads = ["method", "pixels an image", "clicks an image"]
-    heads += [f"{SCORES[name]} in %" for name in scores] + ["seeds"]
-    rows = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
-    for line in lines:
-        title = html.escape(line.title, quote=False).replace("|", "\\|")
-        values = [_score(line.scores[name]) for name in scores]
-        rows.append([title, _pixels(line), _clicks(line), *values, str(line.seeds)])
+def _markdown(texts: pd.DataFrame) -> str:
+    """A table of texts: the first column to the left, the others to the right."""
+    rows = [
+        [html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in row]
+        for row in (texts.columns, *texts.to_numpy())
+    ]
+    rows.insert(1, ["---", *["---:"] * (len(texts.columns) - 1)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _made_with(table: pd.DataFrame, record: dict) -> str:
-    """The line below the README's table."""
-    seeds = table["seed"].nunique()
-    spread = "one seed" if seeds == 1 else "mean ± standard deviation over seeds"
-    return (
-        f"Last stage, {spread}; made with `{_command(table, record)}` "
-        f"({record.get('device', '?')}, {record.get('precision', '?')})."
-    )
+def _made_with(record: dict) -> str:
+    """The command and device of a run; folders are left out, for they are a person's own."""
+    made = ""
+    if record.get("command"):
+        words = shlex.split(record["command"])
+        folders = {i + 1 for i, word in enumerate(words) if word.endswith("root")}
+        words = ["FOLDER" if i in folders else word for i, word in enumerate(words)]
+        made = f"; made with `{' '.join(words)}`"
+    return f"{made} ({record.get('device', '?')}, {record.get('precision', '?')})"
 
 
-def _command(table: pd.DataFrame, record: dict) -> str:
-    """The command that makes this table: the preset and every option that differs from it."""
-    settings = record["settings"]
-    name = settings.get("preset", "?")
-    words = ["python -m labor_lib run", f"--preset {name}"]
-    methods = list(table["method"].unique())
-    if set(methods) == set(METHODS):
-        words.append("--methods all")
-    elif set(methods) != set(MAIN):
-        words.append(f"--methods {','.join(methods)}")
-    words.append(f"--seeds {seed_text(table['seed'])}")
-    usual = PRESETS[name].as_dict() if name in PRESETS else settings
-    for option, path in {
-        "--stages": ("budget", "stages"),
-        "--budget": ("budget", "pixels"),
-        "--points": ("budget", "points"),
-        "--scene-seed": ("scene_seed",),
-        "--evaluate-on": ("evaluate_on",),
-    }.items():
-        value, default = _at(settings, path), _at(usual, path)
-        if value != default:
-            words.append(f"{option} {value}")
-    if _at(usual, ("train", "imagenet")) and not _at(settings, ("train", "imagenet")):
-        words.append("--no-imagenet")
-    for domain in ("source", "target"):
-        if record.get(f"{domain}_root") is not None:
-            words.append(f"--{domain}-root FOLDER")
-    return " ".join(words)
-
-
-def _at(settings: dict, path: tuple[str, ...]):
-    for key in path:
-        settings = settings[key]
-    return settings
+def _put_between(page: Path, name: str, body: str) -> bytes:
+    """The page with `body` between the markers of `name`; its line ends stay as they are."""
+    begin, end = f"<!-- results:{name} -->", f"<!-- /results:{name} -->"
+    try:
+        text = page.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{page}: no such file; name the page that the table goes into") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{page}: not UTF-8; save it as UTF-8") from None
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise InputError(f"{page}: write the lines '{begin}' and '{end}' once, in this order")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    body = f"\n{body}\n"
+    if "\r\n" in text:
+        body = body.replace("\n", "\r\n")
+    return f"{before}{begin}{body}{end}{after}".encode()
