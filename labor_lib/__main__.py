@@ -1,63 +1,198 @@
-"""Command line: `python -m labor_lib run --preset streets`."""
+"""Command line: `python -m labor_lib run --preset streets`, or `labor run --preset streets`."""
+
+# ruff: noqa: RUF009  (`_option` makes fields)
 
 import argparse
 import errno
+import os
 import re
+import shlex
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from labor_lib.errors import InputError
+from labor_lib.runtime import home
+
+PRESETS = "streets, camvid, gta5, synthia or smoke"
+SHIFTS = "textured, fonts, styles (drawn); mnistm, ccsa, folder (files below --root)"
+METHODS = "names separated by commas, or main, or all"
+SEEDS = "such as 0, or 0-4, or 0,3"
+
+
+def _option(default: Any, text: str, kind: type = str, **settings):
+    """A field that becomes an option; without a default, an argument."""
+    metadata = {"help": text, "type": kind} | settings
+    return (
+        field(metadata=metadata)
+        if default is MISSING
+        else field(default=default, metadata=metadata)
+    )
+
+
+@dataclass
+class Run:
+    """train, score and report segmentation methods; continues where it was stopped"""
+
+    preset: str = _option("streets", PRESETS)
+    methods: str = _option("main", METHODS)
+    seeds: str = _option("0", SEEDS)
+    stages: int | None = _option(None, "rounds of select, label, train", int)
+    budget: float | None = _option(
+        None, "share of the pixels, such as 0.022 (spl ignores it)", float
+    )
+    points: int | None = _option(None, "points an image, over all stages", int)
+    device: str = _option("auto", "cpu, cuda or mps; the best by default")
+    precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
+    scene_seed: int | None = _option(None, "of the drawn scenes; seed i uses this + i", int)
+    source_root: Path | None = _option(None, "folder of the source dataset", Path)
+    target_root: Path | None = _option(None, "folder of the target dataset", Path)
+    data: str = _option("", "where scenes are drawn; ./data by default")
+    out: str | None = _option(None, "run folder; runs/PRESET by default")
+    evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
+    no_imagenet: bool = _option(False, "ResNet-101 from random weights", bool)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.report import print_table, write_report
+        from labor_lib.lab.segmentation import Roots, SegmentationPhases
+        from labor_lib.methods.registry import resolve
+        from labor_lib.runtime import Progress, make_fabric
+
+        config = self.config()
+        methods, seeds = resolve(self.methods.split(",")), number_list(self.seeds)
+        fabric = make_fabric(self.device, self.precision)
+        out = _folder(self.out, home() / "runs" / config.preset)
+        data = Path(self.data) if self.data else home() / "data"
+        roots = Roots(data, self.source_root, self.target_root)
+        with Progress() as progress:
+            phases = SegmentationPhases(config, out, roots, fabric, progress, command)
+            table = phases.run(methods, seeds)
+        report = write_report(out)
+        print_table(table)
+        print(f"report: {report}")
+
+    def config(self):
+        """The preset with the options' changes; raises InputError for values that make no sense."""
+        from labor_lib.config import preset
+
+        config = preset(self.preset)
+        changes = {"stages": self.stages, "pixels": self.budget, "points": self.points}
+        budget = replace(config.budget, **_given(changes))
+        if not 1 <= budget.stages <= 1000:
+            raise InputError(f"--stages {budget.stages}: give 1 to 1000")
+        if not 0 < budget.pixels <= 1:
+            raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
+        height, width = config.data.target_size
+        if not budget.stages <= budget.points <= height * width:
+            raise InputError(
+                f"--points {budget.points}: give at least one for each of the {budget.stages} "
+                f"stages, and at most the {height * width} pixels of an image"
+            )
+        if self.no_imagenet:
+            config = replace(config, train=replace(config.train, imagenet=False))
+        changes = {"scene_seed": self.scene_seed, "evaluate_on": self.evaluate_on}
+        return replace(config, budget=budget, **_given(changes))
+
+
+@dataclass
+class Family:
+    """train and score image classifiers: DANN, CCSA, SagNet and baselines"""
+
+    shift: str = _option("textured", SHIFTS)
+    root: Path | None = _option(
+        None, "folder of images (DOMAIN/CLASS/*), MNIST, or CCSA's files", Path
+    )
+    source: str = _option("", "domain of --root to adapt from; else one is left out at a time")
+    target: str = _option("", "domain of --root to adapt to")
+    methods: str = _option("main", METHODS)
+    seeds: str = _option("0", SEEDS)
+    few: str = _option("", "labelled target images a class, such as 1,3,5,7")
+    repetition: int = _option(0, "of CCSA's split files", int)
+    network: str | None = _option(None, "for --shift folder", choices=("small", "resnet18"))
+    no_imagenet: bool = _option(False, "ResNet-18 from random weights", bool)
+    device: str = _option("auto", "cpu, cuda or mps; the best by default")
+    precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
+    out: str | None = _option(None, "run folder; runs/family/SHIFT by default")
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.config import Where, configure
+        from labor_lib.lab.classification import ClassificationPhases, print_summary
+        from labor_lib.methods.registry import resolve
+        from labor_lib.runtime import Progress, make_fabric
+
+        few = number_list(self.few, "--few") if self.few else []
+        where = Where(self.root, self.source, self.target, self.repetition)
+        config = configure(self.shift, where, self.network, few, not self.no_imagenet)
+        methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
+        fabric = make_fabric(self.device, self.precision)
+        out = _folder(self.out, home() / "runs" / "family" / config.shift)
+        with Progress() as progress:
+            phases = ClassificationPhases(config, where, out, fabric, progress, command)
+            table = phases.run(methods, seeds)
+        print_summary(table)
+
+
+@dataclass
+class Download:
+    """fetch real data, its hashes checked"""
+
+    name: str = _option(MISSING, "mnist or bsds500")
+    root: Path = _option(Path("data"), "where it is put", Path)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.data.download import fetch
+
+        print(*fetch(self.name, self.root), sep="\n")
+
+
+@dataclass
+class Report:
+    """write report.html of a run folder again"""
+
+    out: Path = _option(MISSING, "run folder, such as runs/streets", Path)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.report import write_report
+
+        print(write_report(self.out))
+
+
+@dataclass
+class Results:
+    """write a run's tables into docs/RESULTS.md"""
+
+    out: Path = _option(MISSING, "run folder, such as runs/streets", Path)
+    page: Path = _option(Path("docs/RESULTS.md"), "the page with the run's markers", Path)
+    short: Path | None = _option(None, "page for the small table, such as README.md", Path)
+    pictures: Path | None = _option(None, "folder for predictions.png and asked.png", Path)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.report import write_table
+
+        write_table(self.out, self.page, self.short, self.pictures)
+
+
+COMMANDS = {"run": Run, "family": Family, "download": Download, "report": Report,
+            "results": Results}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
-        prog="python -m labor_lib",
-        description="Domain adaptation with few labels: LabOR and its rivals.",
+        prog="labor", description="Domain adaptation with few labels: LabOR and its rivals."
     )
     commands = main.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="train, score and report methods; goes on where it was")
-    run.add_argument("--preset", default="streets", help="streets, camvid, gta5, synthia or smoke")
-    run.add_argument("--methods", default="main", help="names with commas between, or main, or all")
-    run.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
-    run.add_argument("--stages", type=int, help="rounds of select, label, train")
-    run.add_argument(
-        "--budget", type=float, help="share of the pixels, such as 0.022 (spl asks its mask)"
-    )
-    run.add_argument("--points", type=int, help="points an image, over all stages")
-    run.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
-    run.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
-    run.add_argument("--scene-seed", type=int, help="of the drawn scenes; seed i uses this + i")
-    run.add_argument("--source-root", type=Path, help="folder of the source dataset")
-    run.add_argument("--target-root", type=Path, help="folder of the target dataset")
-    run.add_argument("--data", type=Path, default=Path("data"), help="where scenes are drawn")
-    run.add_argument("--out", type=Path, help="run folder; runs/PRESET by default")
-    run.add_argument("--evaluate-on", choices=("test", "val"), help="val: to choose settings by")
-    run.add_argument("--no-imagenet", action="store_true", help="ResNet-101 from random weights")
-    family = commands.add_parser("family", help="classification: DANN, CCSA, SagNet and baselines")
-    family.add_argument("--shift", default="textured", help="textured, fonts, styles, ccsa, folder")
-    family.add_argument("--root", type=Path, help="folder of images (DOMAIN/CLASS/*) or of CCSA's")
-    family.add_argument("--source", default="", help="domain of --root to adapt from; else one is")
-    family.add_argument("--target", default="", help="domain to adapt to;      left out at a time")
-    family.add_argument("--methods", default="main", help="names with commas between, main, or all")
-    family.add_argument("--seeds", default="0", help="such as 0, or 0-4, or 0,3")
-    family.add_argument("--few", default="", help="labelled target images a class, such as 1,3,5,7")
-    family.add_argument("--repetition", type=int, default=0, help="of CCSA's split files")
-    family.add_argument("--network", choices=("small", "resnet18"), help="for --shift folder")
-    family.add_argument("--no-imagenet", action="store_true", help="ResNet-18 from random weights")
-    family.add_argument("--device", default="auto", help="cpu, cuda, mps; the best by default")
-    family.add_argument("--precision", default="auto", help="32-true, bf16-mixed, 16-mixed")
-    family.add_argument("--out", type=Path, help="run folder; runs/family/SHIFT by default")
-    download = commands.add_parser("download", help="fetch real data, its hashes checked")
-    download.add_argument("name", help="mnist or bsds500")
-    download.add_argument("--root", type=Path, default=Path("data"), help="where it is put")
-    report = commands.add_parser("report", help="write report.html of a run folder again")
-    report.add_argument("out", type=Path, help="run folder, such as runs/streets")
-    results = commands.add_parser("results", help="write a run's tables into docs/RESULTS.md")
-    results.add_argument("out", type=Path, help="run folder, such as runs/streets")
-    results.add_argument("--page", type=Path, default=Path("docs/RESULTS.md"))
-    results.add_argument("--short", type=Path, help="page for the small table, such as README.md")
-    results.add_argument("--pictures", type=Path, help="folder for predictions.png and asked.png")
+    for name, options in COMMANDS.items():
+        sub = commands.add_parser(name, help=options.__doc__, description=options.__doc__)
+        for one in fields(options):
+            settings = dict(one.metadata)
+            if settings["type"] is bool:
+                settings = {"help": settings["help"], "action": "store_true"}
+            flag = f"--{one.name.replace('_', '-')}"
+            if one.default is MISSING:
+                sub.add_argument(one.name, **settings)
+            else:
+                sub.add_argument(flag, default=one.default, **settings)
     return main
 
 
@@ -65,7 +200,7 @@ def number_list(text: str, option: str = "--seeds") -> list[int]:
     """ "0-2,5" -> [0, 1, 2, 5]; raises InputError for anything else."""
     numbers = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
         if not found or int(found[1]) > int(found[2] or found[1]):
             raise InputError(f"{option} '{text}': give numbers such as 0 or 0-4 or 0,3")
         last = min(int(found[2] or found[1]), int(found[1]) + 1000)
@@ -75,113 +210,46 @@ def number_list(text: str, option: str = "--seeds") -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def configure(options: argparse.Namespace):
-    """The preset with the options' changes; raises InputError for values that make no sense."""
-    from labor_lib.config import preset
-
-    config = preset(options.preset)
-    budget = config.budget
-    if options.stages is not None:
-        budget = replace(budget, stages=options.stages)
-    if options.budget is not None:
-        budget = replace(budget, pixels=options.budget)
-    if options.points is not None:
-        budget = replace(budget, points=options.points)
-    if budget.stages < 1:
-        raise InputError(f"--stages {budget.stages}: give at least 1")
-    if not 0 < budget.pixels <= 1:
-        raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
-    if budget.points < budget.stages:
-        raise InputError(f"--points {budget.points}: give at least one for each stage")
-    config = replace(config, budget=budget)
-    if options.scene_seed is not None:
-        config = replace(config, scene_seed=options.scene_seed)
-    if options.evaluate_on is not None:
-        config = replace(config, evaluate_on=options.evaluate_on)
-    if options.no_imagenet:
-        config = replace(config, train=replace(config.train, imagenet=False))
-    return config
+def _given(changes: dict) -> dict:
+    return {name: value for name, value in changes.items() if value is not None}
 
 
-def run(options: argparse.Namespace) -> None:
-    from labor_lib.lab.experiment import Experiment, Roots
-    from labor_lib.lab.report import print_table, write_report
-    from labor_lib.methods.registry import resolve
-    from labor_lib.runtime import Progress, make_fabric
-
-    config = configure(options)
-    methods = resolve(options.methods.split(","))
-    seeds = number_list(options.seeds)
-    fabric = make_fabric(options.device, options.precision)
-    out = options.out or Path("runs") / config.preset
-    roots = Roots(options.data, options.source_root, options.target_root)
-    progress = Progress()
-    experiment = Experiment(config, out, roots, fabric, progress)
-    try:
-        table = experiment.run(methods, seeds)
-    finally:
-        progress.close()
-    print_table(table)
-    print(f"report: {write_report(out)}")
-
-
-def family(options: argparse.Namespace) -> None:
-    from labor_lib.family_config import Where, configure
-    from labor_lib.lab.family_experiment import FamilyExperiment, print_summary
-    from labor_lib.methods.family_registry import resolve
-    from labor_lib.runtime import Progress, make_fabric
-
-    few = number_list(options.few, "--few") if options.few else []
-    where = Where(options.root, options.source, options.target, options.repetition)
-    config = configure(options.shift, where, options.network, few, not options.no_imagenet)
-    methods, seeds = resolve(options.methods.split(","), config), number_list(options.seeds)
-    fabric = make_fabric(options.device, options.precision)
-    out = options.out or Path("runs/family") / config.shift
-    progress = Progress()
-    try:
-        table = FamilyExperiment(config, where, out, fabric, progress).run(methods, seeds)
-    finally:
-        progress.close()
-    print_summary(table)
+def _folder(text: str | None, default: Path) -> Path:
+    if text is not None and not text.strip():
+        raise InputError("--out '': give a folder")
+    return Path(text) if text else default
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0; 2 for bad input, told in one line; 130 when interrupted."""
-    options = parser().parse_args(arguments)
+    """Exit code 0; 2 for bad input, reported in one line; 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # not every terminal can print every sign
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = vars(parser().parse_args(arguments))
+    command = COMMANDS[options.pop("command")](**options)
     try:
-        if options.command == "run":
-            run(options)
-        elif options.command == "family":
-            family(options)
-        elif options.command == "download":
-            from labor_lib.data.download import fetch
-
-            print(*fetch(options.name, options.root), sep="\n")
-        elif options.command == "report":
-            from labor_lib.lab.report import write_report
-
-            print(write_report(options.out))
-        elif options.command == "results":
-            from labor_lib.lab.report import write_table
-
-            write_table(options.out, options.page, options.short, options.pictures)
+        command(shlex.join(["python", "-m", "labor_lib", *map(str, arguments)]))
+        sys.stdout.flush()
     except InputError as error:
-        print(f"labor_lib: {error}", file=sys.stderr)
+        print(f"labor: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or "the run folder"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "make room or choose another folder" if full else "mend that"
+        if error.filename is None and not full:
+            raise
+        fix = "make room or choose another folder" if full else "fix that"
         print(
-            f"labor_lib: {where}: {error.strerror}; {mend}, then run the same command again: what "
-            "is finished is kept",
+            f"labor: {error.filename or 'the run folder'}: {error.strerror}; {fix}, then run the "
+            "same command again: what is finished is kept",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
-        print("labor_lib: interrupted; the same command goes on from here", file=sys.stderr)
+        print("labor: interrupted; the same command continues from here", file=sys.stderr)
         return 130
     return 0
 

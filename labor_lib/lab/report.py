@@ -21,13 +21,12 @@ from scipy import stats
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.family_experiment import summarise as accuracies
-from labor_lib.lab.family_runs import FamilyRun
-from labor_lib.lab.runs import Run, photo
+from labor_lib.lab.classification import summarise as accuracies
+from labor_lib.lab.pipeline import read_record
+from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
 from labor_lib.labels import colourise
-from labor_lib.methods.family_registry import FAMILY
-from labor_lib.methods.registry import METHODS
-from labor_lib.runtime import read_json, write_text, writing
+from labor_lib.methods.registry import CLASSIFICATION, METHODS
+from labor_lib.runtime import write_text, writing
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
@@ -136,7 +135,7 @@ def _time(seconds: float) -> str:
 
 
 def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The texts of a classification run (`FamilyRun.table`): one row per method.
+    """The texts of a classification run (`ClassificationRun.table`): one row per method.
 
     A column for every number of labels (none, few, all) or, in generalisation, domain left out.
     """
@@ -144,7 +143,7 @@ def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     if summary["target"].nunique() > 1:
         columns = summary["target"]
     else:
-        ceiling = summary["method"].map(lambda name: FAMILY[name].target == "all")
+        ceiling = summary["method"].map(lambda name: CLASSIFICATION[name].sees == "all")
         few = summary["few"].mask(ceiling, 10**9)
         summary = summary.assign(few=few).sort_values("few", kind="stable")
         heads = {0: "no target labels", 10**9: "all"}
@@ -153,9 +152,9 @@ def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     shown = summary.assign(column=columns, cell=cells).pivot(
         index="method", columns="column", values="cell"
     )
-    order = [name for name in FAMILY if name in shown.index]
+    order = [name for name in CLASSIFICATION if name in shown.index]
     shown = shown.loc[order, list(dict.fromkeys(columns))].fillna("")
-    shown.insert(0, "method", [_title(name, FAMILY) for name in order])
+    shown.insert(0, "method", [_title(name, CLASSIFICATION) for name in order])
     return shown.assign(seeds=summary.groupby("method")["seeds"].max().astype(str))
 
 
@@ -204,7 +203,7 @@ def write_report(out: Path) -> Path:
             f"{out}: holds a classification run, which has no report.html; "
             "`python -m labor_lib results` writes its table"
         )
-    run = Run(out)
+    run = SegmentationRun(out)
     summary = summarise(run.table, _native_pixels(run))
     texts = methods_table(summary)
     groups = {
@@ -236,12 +235,10 @@ def write_report(out: Path) -> Path:
 
 
 def _is_classification(out: Path) -> bool:
-    path = Path(out) / "config.json"
-    record = read_json(path) if path.exists() else None
-    return isinstance(record, dict) and "shift" in record
+    return "shift" in read_record(out)["settings"]
 
 
-def _native_pixels(run: Run) -> float | None:
+def _native_pixels(run: SegmentationRun) -> float | None:
     """Pixels of an image file where the target is drawn; unknown for others."""
     data = run.config.data
     drawn = run.record.get("target_root") is None and data.embedded
@@ -264,7 +261,7 @@ def _best(rows: pd.DataFrame) -> str:
     return "supervised" if "supervised" in rows.index else rows["miou"].idxmax()
 
 
-def _statement(run: Run) -> str:
+def _statement(run: SegmentationRun) -> str:
     """What was run, on what."""
     data, seeds = run.config.data, sorted(run.table["seed"].unique())
     parts = [
@@ -289,7 +286,7 @@ def _drawn(title: str, caption: str, draw: Callable[[], Figure]) -> dict:
         return {"title": title, "missing": f"Not shown: {error}"}
 
 
-def _sections(run: Run, seed: int) -> Iterator[tuple]:
+def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
     """The arguments of `_drawn` for every figure of the page."""
     table, ran = run.table, run.methods_of(seed)
     predicted = [name for name in SHOWN_PREDICTIONS if name in ran]
@@ -319,7 +316,7 @@ def _sections(run: Run, seed: int) -> Iterator[tuple]:
         partial(viz.time_bars, table),
     )
     for method in ("spl", "ppl"):
-        points = METHODS[method].budget == "points"
+        points = METHODS[method].sees == "points"
         what = "dots: asked points, in the class's colour" if points else "yellow: asked pixels"
         if method in ran:
             yield (
@@ -337,7 +334,7 @@ def _sections(run: Run, seed: int) -> Iterator[tuple]:
             "disagreement. A person may be asked where they still disagree at the end.",
             lambda: viz.selector_trace(
                 pd.concat(
-                    run.trace(name, seed, stage, selector=True).assign(method=name, stage=stage)
+                    run.history(name, seed, stage, selector=True).assign(method=name, stage=stage)
                     for name in selectors
                     for stage in range(1, run.stages + 1)
                 )
@@ -350,7 +347,7 @@ def _spread(images: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, images - 1, SHOWN_IMAGES)})
 
 
-def predictions_figure(run: Run, methods: list[str], seed: int) -> Figure:
+def predictions_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
     """A few evaluation images, their truth, and what each method's last stage predicts."""
     folder = run.domains(seed).evaluation
     numbers = _spread(len(folder))
@@ -363,7 +360,7 @@ def predictions_figure(run: Run, methods: list[str], seed: int) -> Figure:
     return _with_classes(viz.image_grid(rows), run)
 
 
-def _with_classes(figure: Figure, run: Run) -> Figure:
+def _with_classes(figure: Figure, run: SegmentationRun) -> Figure:
     """The figure with the colours of the classes below it."""
     colours = [*zip(run.class_set.names, run.class_set.palette / 255, strict=True), ("void", "k")]
     handles = [Patch(color=colour, label=name) for name, colour in colours]
@@ -374,7 +371,7 @@ def _with_classes(figure: Figure, run: Run) -> Figure:
     return figure
 
 
-def asked_figure(run: Run, method: str, seed: int) -> Figure:
+def asked_figure(run: SegmentationRun, method: str, seed: int) -> Figure:
     """Where a method's selector disagrees with itself, and what was asked there, by stage.
 
     Raises InputError where a stage's files are missing, damaged or of another number of images.
@@ -395,7 +392,7 @@ def asked_figure(run: Run, method: str, seed: int) -> Figure:
                     positions=selection.positions[i],
                     answers=selection.answers[i],
                     mask=masks[i],
-                    points=METHODS[method].budget == "points",
+                    points=METHODS[method].sees == "points",
                 )
                 for i in _spread(len(folder))
             ]
@@ -403,7 +400,7 @@ def asked_figure(run: Run, method: str, seed: int) -> Figure:
     rows = list(zip(*columns, strict=True))
     titles = [f"stage {stage}" for stage in stages]
     figure = viz.selection_grid(rows, run.class_set, titles)
-    return _with_classes(figure, run) if METHODS[method].budget == "points" else figure
+    return _with_classes(figure, run) if METHODS[method].sees == "points" else figure
 
 
 # ---------------------------------------------------------------------------- docs/RESULTS.md
@@ -421,9 +418,9 @@ def write_table(
     """
     files: dict[Path, bytes] = {}
     if _is_classification(out):
-        name, body = _classification_body(FamilyRun(out))
+        name, body = _classification_body(ClassificationRun(out))
     else:
-        run = Run(out)
+        run = SegmentationRun(out)
         name, body = _segmentation_body(run)
         if short:
             files[Path(short)] = _put_between(Path(short), "short", _short_body(run))
@@ -438,7 +435,7 @@ def write_table(
             temporary.write_bytes(content)
 
 
-def _segmentation_body(run: Run) -> tuple[str, str]:
+def _segmentation_body(run: SegmentationRun) -> tuple[str, str]:
     last = run.table[run.table["stage"] == run.table["stage"].max()]
     spread = "one seed" if len(run.seeds) == 1 else "mean ± standard deviation over seeds"
     table = markdown_table(summarise(run.table, _native_pixels(run)))
@@ -446,17 +443,16 @@ def _segmentation_body(run: Run) -> tuple[str, str]:
     return run.config.preset, _body(table, f"Last stage, {spread}", paired, run.record)
 
 
-def _classification_body(run: FamilyRun) -> tuple[str, str]:
+def _classification_body(run: ClassificationRun) -> tuple[str, str]:
     about = "last step"
     if run.table["target"].nunique() > 1:
         about = "weights chosen on source validation"
     paired = pd.concat(
-        paired_table(_by_seed(rows, "accuracy"), FAMILY, f", {few} a class" if few else "")
+        paired_table(_by_seed(rows, "accuracy"), CLASSIFICATION, f", {few} a class" if few else "")
         for few, rows in run.table.groupby("few")
     )
-    record = read_json(run.folder / "config.json")
     table = _markdown(accuracy_table(run.table))
-    return run.shift, _body(table, f"Accuracy in percent, {about}", paired, record)
+    return run.shift, _body(table, f"Accuracy in percent, {about}", paired, run.record)
 
 
 def _body(table: str, about: str, paired: pd.DataFrame, record: dict) -> str:
@@ -466,7 +462,7 @@ def _body(table: str, about: str, paired: pd.DataFrame, record: dict) -> str:
     return "\n\n".join(blocks)
 
 
-def _short_body(run: Run) -> str:
+def _short_body(run: SegmentationRun) -> str:
     summary = summarise(run.table, _native_pixels(run))
     shown = methods_table(summary.loc[[name for name in SHORT if name in summary.index]])
     return _markdown(shown[["method", "clicks an image", "pixels an image", "mIoU in %"]])

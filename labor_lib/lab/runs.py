@@ -96,8 +96,8 @@ class Run:
         """The text with the run's size where that is the small one."""
         return f"{text} (small run)" if self.small else text
 
-    def methods_of(self, rows: pd.DataFrame) -> list[str]:
-        """Those in some rows of the table, in the registry's order."""
+    def _in_order(self, rows: pd.DataFrame) -> list[str]:
+        """The methods in some rows of the table, in the registry's order."""
         return [name for name in self.registry if name in set(rows["method"])]
 
 
@@ -138,7 +138,11 @@ class SegmentationRun(Run):
     @property
     def methods(self) -> list[str]:
         """Finished in every stage of the first seed, in the registry's order."""
-        return self.methods_of(self.last[self.last["seed"] == self.seeds[0]])
+        return self.methods_of(self.seeds[0])
+
+    def methods_of(self, seed: int) -> list[str]:
+        """Finished in every stage of this seed, in the registry's order."""
+        return self._in_order(self.last[self.last["seed"] == seed])
 
     @property
     def asked_methods(self) -> list[str]:
@@ -303,7 +307,7 @@ class ClassificationRun(Run):
     @property
     def methods(self) -> list[str]:
         """In the registry's order."""
-        return self.methods_of(self.table)
+        return self._in_order(self.table)
 
     @property
     def seeds(self) -> list[int]:
