@@ -19,10 +19,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from labor_lib.lab.alignment import Alignment, SmallShift, classify
-from labor_lib.lab.family_experiment import summarise
+from labor_lib.lab.classification import summarise
 from labor_lib.lab.ui import guide
 from labor_lib.lab.viz import WIDTH, Style, figure_of, figure_picture, styled
-from labor_lib.methods.family_registry import FAMILY
+from labor_lib.methods.registry import CLASSIFICATION
 
 STYLES = {
     "source_only": Style("#9a9a9a", "x", (0, (1, 2))),
@@ -43,7 +43,7 @@ CLASS_COLOURS = (  # Okabe-Ito, then grey tones; a digit beside each point tells
 
 def _name(method: str, few: int = 0) -> str:
     """Such as: CCSA, 3 a class."""
-    title = FAMILY[method].title if method in FAMILY else method
+    title = CLASSIFICATION[method].title if method in CLASSIFICATION else method
     return f"{title}, {few} a class" if few else title
 
 
@@ -61,7 +61,7 @@ def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
 
     table: results.csv of an adaptation run (`FamilyRun.table`); a row for every number of labels.
     """
-    rows = [(m, few) for m in FAMILY for few in sorted(set(table[table["method"] == m]["few"]))]
+    rows = [(m, few) for m in CLASSIFICATION for few in sorted(set(table[table["method"] == m]["few"]))]
     figure = figure_of(9.4, 1.3 + 0.42 * len(rows))
     axes = figure.subplots()
     for place, (method, few) in enumerate(rows):
@@ -197,7 +197,7 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
     targets = [*dict.fromkeys(table["target"]), "mean"]
     by_seed = table.groupby(["method", "seed"])["accuracy"].mean().reset_index()
     whole = pd.concat([table, by_seed.assign(target="mean")])
-    methods = [m for m in FAMILY if m in set(table["method"])]
+    methods = [m for m in CLASSIFICATION if m in set(table["method"])]
     figure = figure_of(9.4, 0.9 + 0.42 * len(targets) * (len(methods) + 0.6))
     axes = figure.subplots()
     step = 1 / (len(methods) + 0.6)

@@ -8,8 +8,8 @@ recommended; where it has nothing, the advice says so and names what to read.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from labor_lib.config import shift_settings as settings
 from labor_lib.errors import InputError
-from labor_lib.family_config import settings
 
 
 @dataclass(frozen=True)
@@ -419,13 +419,13 @@ TEMPLATES = {
     "compare": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.lab.family_experiment import print_summary
-from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.classification import print_summary
+from labor_lib.lab.runs import open_shift
 from labor_lib.lab.family_viz import {figure}
 from labor_lib.lab.viz import show
 
 methods = [{methods}]
-run = open_family("{data}", *methods)
+run = open_shift("{data}", *methods)
 print_summary(run.table)
 figure = {figure}(run.table, run.title("{title} on '{data}'"))
 show(figure, alt="Accuracy on '{data}': a line for each method, a dot for every seed.")
@@ -436,13 +436,13 @@ show(figure, alt="Accuracy on '{data}': a line for each method, a dot for every 
     "few": """\
 # {title}
 # A finished run is opened; where there is none, a small one is trained first.
-from labor_lib.lab.family_experiment import print_summary
-from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.classification import print_summary
+from labor_lib.lab.runs import open_shift
 from labor_lib.lab.family_viz import few_curve
 from labor_lib.lab.viz import show
 
 methods = [{methods}]
-run = open_family("{data}", *methods)  # few=(1, 3) asks for other numbers of labels a class
+run = open_shift("{data}", *methods)  # few=(1, 3) asks for other numbers of labels a class
 print_summary(run.table)
 figure = few_curve(run.table, run.title("What do a few labels buy on '{data}'?"))
 show(figure, alt="Accuracy on '{data}' against labels a class, a line for each method.")
@@ -478,9 +478,9 @@ show(figure, alt="Three test images and what each method predicts on them.")
 import numpy as np
 import torch
 
-from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.runs import open_shift
 
-run = open_family("{data}", "source_only")
+run = open_shift("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target
 problem = run.problem(0, left_out)
 known = problem.target_test.classes
@@ -502,9 +502,9 @@ print(f"other classes forbidden:    {{100 * (bound == test.labels).float().mean(
 # {title}
 # How far apart are two domains, for features learnt on the source?
 from labor_lib.lab.analysis import proxy_a_distance
-from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.runs import open_shift
 
-run = open_family("{data}", "source_only")
+run = open_shift("{data}", "source_only")
 left_out = run.targets[0]  # "" where there is one source and one target
 problem = run.problem(0, left_out)
 net = run.net("source_only", 0, left_out)
