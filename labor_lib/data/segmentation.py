@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from labor_lib.data.pictures import image_size, kind, opened, read_rgb
@@ -42,10 +41,10 @@ class Layout:
 
     images: str  # folder
     labels: str  # folder
-    splits: tuple[str, ...]
     train_ids: Mapping[int, int] = field(default_factory=dict)  # id in a file: Cityscapes train id
     void: Sequence[int] = ()  # ids in a file that are ignored
     own: ClassSet | None = None  # the files hold the ids of these classes, in place of train_ids
+    splits: tuple[str, ...] = ("train", "val", "test")
     image_end: str = ".png"  # a file's name is STEM + end; the stem ties a label to its image
     label_end: str = ".png"
     cities: bool = False  # one more folder level, a city each
@@ -80,28 +79,27 @@ _CITYSCAPES = _in_order(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27
 _CITYSCAPES_VOID = (*range(7), 9, 10, 14, 15, 16, 18, 29, 30)
 
 LAYOUTS = {
-    "gta5": Layout("images", "labels", ("train",), _CITYSCAPES, (*_CITYSCAPES_VOID, 34)),
+    "gta5": Layout("images", "labels", _CITYSCAPES, (*_CITYSCAPES_VOID, 34), splits=("train",)),
     # SYNTHIA-RAND-CITYSCAPES, as published with AdaptSegNet (Tsai et al., CVPR 2018).
     # Ignored: 0 void, 13 parking slot, 14 road work, 22 lane marking.
     "synthia": Layout(
         "RGB",
         "GT/LABELS",
-        ("train",),
         _in_order(3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11),
         (0, 13, 14, 22),
+        splits=("train",),
         deep=True,
     ),
     "cityscapes": Layout(
         "leftImg8bit/{split}",
         "gtFine/{split}",
-        ("train", "val", "test"),
         _CITYSCAPES,
         (*_CITYSCAPES_VOID, 255),
         image_end="_leftImg8bit.png",
         label_end="_gtFine_labelIds.png",
         cities=True,
     ),
-    "camvid": Layout("{split}", "{split}annot", ("train", "val", "test"), void=(11,), own=CAMVID11),
+    "camvid": Layout("{split}", "{split}annot", void=(11,), own=CAMVID11),
 }
 ILLEGAL = 254  # in `raw_lookup` only: an id that the dataset does not have
 
@@ -314,20 +312,18 @@ def joint_transform(
     Returns a function (image 3 x h x w uint8, label h x w uint8 or None) ->
     (image float32, label int64 or None). It pickles, so worker processes can have it.
     """
-    types = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}
-    steps = [v2.RandomHorizontalFlip(0.5)] if flip else []
-    steps += [v2.ToDtype(types, scale=True), v2.Normalize(list(mean), list(std))]
-    return partial(_apply, v2.Compose(steps))
+    return partial(_transform, flip, list(mean), list(std))
 
 
-def _apply(
-    steps: v2.Compose, image: Tensor, label: Tensor | None = None
+def _transform(
+    flip: bool, mean: list[float], std: list[float], image: Tensor, label: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Wrap, transform, unwrap: the wrappers tell torchvision which of the two is the label."""
-    if label is None:
-        return steps(tv_tensors.Image(image)).as_subclass(Tensor), None
-    image, label = steps(tv_tensors.Image(image), tv_tensors.Mask(label))
-    return image.as_subclass(Tensor), label.as_subclass(Tensor)
+    if flip and torch.rand(1) < 0.5:
+        image = image.flip(-1)
+        label = None if label is None else label.flip(-1)
+    image = v2.functional.to_dtype(image, torch.float32, scale=True)
+    image = v2.functional.normalize(image, mean, std)
+    return image, None if label is None else label.long()
 
 
 # ------------------------------------------------------------------------------ files
