@@ -24,13 +24,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labor_lib.data.classification import Domain
-from labor_lib.family_config import SETTINGS
+from labor_lib.config import SHIFTS
 from labor_lib.family_train import Prepare, batches
-from labor_lib.lab.family_data import Problem
+from labor_lib.lab.classification import Problem
 from labor_lib.methods.ccsa import ccsa_loss, ccsa_step, distances, make_pairs
 from labor_lib.methods.dann import dann_step, domain_loss, reversal_scale, reverse_gradient
 from labor_lib.methods.erm import erm_step
-from labor_lib.methods.family_registry import FAMILY, build
+from labor_lib.methods.registry import CLASSIFICATION, build
 from labor_lib.methods.sagnet import (
     adversarial_loss,
     early_affines,
@@ -186,10 +186,10 @@ def random_domain(count: int, channels: int, size: int, classes: int) -> Domain:
 
 def made(fabric, method: str, shift: str, problem: Problem, steps: int):
     """Networks, optimisers and batches of a method, as the runner makes them."""
-    config = SETTINGS[shift]
+    config = SHIFTS[shift]
     training = replace(config.training, imagenet=False, augment=False)
     config = replace(config, training=training)
-    nets, opts = build(FAMILY[method], config, problem, seed=0)
+    nets, opts = build(CLASSIFICATION[method], config, problem, seed=0)
     for net in nets.values():
         net.to(fabric.device, memory_format=torch.channels_last).train()
     nets = {name: fabric.setup_module(net) for name, net in nets.items()}
@@ -198,10 +198,10 @@ def made(fabric, method: str, shift: str, problem: Problem, steps: int):
     if method == "ccsa":
         pairs = make_pairs(problem.sources[0].labels, problem.few.labels, config.ccsa.negatives, 0)
     stream = batches(
-        FAMILY[method], problem, training, Prepare(training, fabric.device),
+        CLASSIFICATION[method], problem, training, Prepare(training, fabric.device),
         pairs=pairs, start=0, steps=steps, seed=0,
     )  # fmt: skip
-    own = FAMILY[method].config
+    own = CLASSIFICATION[method].config
     return nets, opts, stream, getattr(config, own) if own else None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from labor_lib.config import STREETS
-from labor_lib.lab.experiment import Domains, Roots
+from labor_lib.lab.segmentation import Domains, Roots
 from labor_lib.methods.registry import METHODS
 from labor_lib.methods.source_only import supervised_step
 from labor_lib.runtime import make_fabric, precision_of, seed_everything

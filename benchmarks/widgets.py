@@ -18,7 +18,7 @@ import torch
 from ipywidgets import Button
 
 from labor_lib.lab.alignment import small_shift
-from labor_lib.lab.family_runs import open_family
+from labor_lib.lab.runs import open_shift
 from labor_lib.lab.runs import open_run
 from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
 from labor_lib.lab.ui.widgets import (
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    run, digits = open_run(*METHODS), open_family("fonts", "source_only")
+    run, digits = open_run(*METHODS), open_shift("fonts", "source_only")
     makers = {
         "SelectionExplorer": lambda: SelectionExplorer(run),
         "PrototypeViewer": lambda: PrototypeViewer(run),

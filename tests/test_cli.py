@@ -23,7 +23,7 @@ from labor_lib import config as presets
 from labor_lib.__main__ import main, number_list
 from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
-from labor_lib.lab.experiment import Experiment, Roots
+from labor_lib.lab.segmentation import SegmentationPhases, Roots
 from labor_lib.methods.registry import METHODS, resolve
 from labor_lib.runtime import Progress, make_fabric
 
@@ -361,7 +361,7 @@ def test_paper_presets_take_a_step(tmp_path, name):
         selector=replace(paper.selector, steps=1),
         budget=replace(paper.budget, stages=1),
     )
-    experiment = Experiment(
+    experiment = SegmentationPhases(
         config,
         tmp_path / "out",
         Roots(tmp_path, source, target),
@@ -388,7 +388,7 @@ def test_camvid_preset_on_real_photographs(tmp_path, shared):
         budget=replace(camvid.budget, stages=1),
     )
     roots = Roots(tmp_path, None, shared / "data" / "camvid")
-    experiment = Experiment(
+    experiment = SegmentationPhases(
         config, tmp_path / "out", roots, make_fabric("cpu", "32-true"), Progress()
     )
     table = experiment.run([METHODS["ppl"]], [0])

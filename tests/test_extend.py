@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labor_lib.data.segmentation import LAYOUTS
-from labor_lib.methods.family_registry import FAMILY
+from labor_lib.methods.registry import CLASSIFICATION
 from labor_lib.methods.registry import METHODS
 from labor_lib.selection.rules import RULES
 
@@ -20,7 +20,7 @@ SECTIONS = {
 @pytest.fixture
 def registries():
     """What an example registers is taken out again."""
-    kept = [(registry, dict(registry)) for registry in (RULES, METHODS, FAMILY, LAYOUTS)]
+    kept = [(registry, dict(registry)) for registry in (RULES, METHODS, CLASSIFICATION, LAYOUTS)]
     yield
     for registry, before in kept:
         registry.clear()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,26 @@ import torch
 from torch import nn
 
 from labor_lib.__main__ import main
+from labor_lib.config import CCSA_DIGITS, SHIFTS, STYLES, TEXTURED, Where
 from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
 from labor_lib.errors import InputError
-from labor_lib.family_config import CCSA_DIGITS, SETTINGS, STYLES, TEXTURED, Where
-from labor_lib.family_train import Prepare, batches, correct, rate_factor, train, validate
-from labor_lib.lab.family_data import Problem
-from labor_lib.lab.family_experiment import FamilyExperiment, summarise
-from labor_lib.methods import family_registry as registry
+from labor_lib.lab import classification as lab
+from labor_lib.lab.classification import (
+    ClassificationPhases,
+    Problem,
+    build,
+    summarise,
+    train_classifier,
+)
+from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.ccsa import make_pairs
-from labor_lib.methods.erm import adapt_batchnorm
-from labor_lib.methods.family_registry import FAMILY, Nets, Optimizers, build, resolve
+from labor_lib.methods.registry import CLASSIFICATION, resolve
+from labor_lib.metrics import accuracy, correct
+from labor_lib.nets import digits
 from labor_lib.nets.digits import Classifier
 from labor_lib.runtime import Progress, load_weights
+from labor_lib.train import classification_batches, learning_rate_factor, prepare
 
 # ---------------------------------------------------------- problems that source-only cannot solve
 
@@ -77,24 +85,20 @@ def plane_problem(kind: str) -> Problem:
 
 def learn(fabric, tmp_path, monkeypatch, name, problem, make, config, steps=150):
     """Accuracy in percent of a method on a tiny problem."""
-    monkeypatch.setattr(registry, "build_net", lambda *_: make())
-    method = FAMILY[name]
-    nets, opts = build(method, config, problem, seed=0)
+    monkeypatch.setattr(digits, "build", lambda *_, **__: make())
+    method = CLASSIFICATION[name]
+    nets, opts = build(method, config, problem, 0)
     if method.begins_with:
-        first = FAMILY[method.begins_with]
-        first_nets, first_opts = build(first, config, problem, seed=0)
-        train(
-            fabric, first_nets, first_opts, first, problem, config,
-            steps=steps, seed=0, folder=tmp_path / "first",
-        )  # fmt: skip
+        first = CLASSIFICATION[method.begins_with]
+        first_nets, first_opts = build(first, config, problem, 0)
+        train_classifier(
+            fabric, first_nets, first_opts, first, problem, config, steps=steps, seed=0
+        )
         nets["net"].load_state_dict(first_nets["net"].state_dict())
     if method.trains_as:
         return None
-    train(fabric, nets, opts, method, problem, config, steps=steps, seed=0, folder=tmp_path / name)
-    return (
-        100
-        * correct(fabric, nets["net"], problem.target_test, config.training).double().mean().item()
-    )
+    train_classifier(fabric, nets, opts, method, problem, config, steps=steps, seed=0)
+    return accuracy(fabric, nets["net"], (problem.target_test,), config.training)
 
 
 PLANE = replace(
@@ -118,16 +122,15 @@ def test_adaptation_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch
 
 def test_adabn_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
     problem = plane_problem("scaled")
-    monkeypatch.setattr(registry, "build_net", lambda *_: Points(batchnorm=True))
-    nets, opts = build(FAMILY["source_only"], PLANE, problem, seed=0)
-    train(
-        fabric, nets, opts, FAMILY["source_only"], problem, PLANE, steps=150, seed=0,
-        folder=tmp_path,
-    )  # fmt: skip
+    monkeypatch.setattr(digits, "build", lambda *_, **__: Points(batchnorm=True))
+    nets, opts = build(CLASSIFICATION["source_only"], PLANE, problem, 0)
+    train_classifier(
+        fabric, nets, opts, CLASSIFICATION["source_only"], problem, PLANE, steps=150, seed=0
+    )
     alone = correct(fabric, nets["net"], problem.target_test, PLANE.training).double().mean()
     numbers = torch.arange(200).split(100)
     images = [
-        Prepare(PLANE.training, fabric.device)(problem.target_train.batch(i)) for i in numbers
+        prepare(problem.target_train.batch(i), PLANE.training, fabric.device) for i in numbers
     ]
     assert adapt_batchnorm(fabric, nets["net"], images) == 1
     adapted = correct(fabric, nets["net"], problem.target_test, PLANE.training).double().mean()
@@ -160,7 +163,7 @@ def test_sagnet_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
         select_every=0,
     )  # fmt: skip
     config = replace(STYLES, training=training, sagnet=replace(STYLES.sagnet, stages=1))
-    make = registry.build_net
+    make = digits.build
 
     def net():
         return make(training, 2, 3)
@@ -174,9 +177,9 @@ def test_sagnet_learns_what_source_only_cannot(fabric, tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------ settings, registry
 
 
-@pytest.mark.parametrize("shift", SETTINGS)
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_settings_name_methods_that_exist(shift):
-    config = SETTINGS[shift]
+    config = SHIFTS[shift]
     assert config.shift == shift
     assert config.methods == tuple(m.name for m in resolve(["all"], config))
     assert set(config.main) <= set(config.methods)
@@ -184,15 +187,15 @@ def test_settings_name_methods_that_exist(shift):
     assert json.loads(json.dumps(asdict(config)))["training"]["steps"] > 0
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", CLASSIFICATION)
 def test_every_method_is_complete(name):
-    method = FAMILY[name]
+    method = CLASSIFICATION[name]
     assert method.name == name
-    assert method.target in ("", "images", "few", "all")
+    assert method.sees in ("nothing", "images", "few", "all")
     for other in (method.begins_with, method.trains_as):
-        assert not other or other in FAMILY
-    assert not method.config or hasattr(TEXTURED, method.config)
-    assert any(name in config.methods for config in SETTINGS.values())
+        assert not other or other in CLASSIFICATION
+    assert not method.settings or hasattr(TEXTURED, method.settings)
+    assert any(name in config.methods for config in SHIFTS.values())
 
 
 @pytest.mark.parametrize(
@@ -204,18 +207,18 @@ def test_every_method_is_complete(name):
 )
 def test_resolve_names_the_choices(names, message):
     with pytest.raises(InputError, match=message) as caught:
-        resolve(names, SETTINGS["fonts"])
+        resolve(names, SHIFTS["fonts"])
     assert "choose from source_only" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_schedules():
-    assert rate_factor(0.0, "dann") == 1
-    assert rate_factor(0.3, "dann") == pytest.approx(4**-0.75)
-    assert rate_factor(0.5, "cosine") == pytest.approx(0.5)
-    assert rate_factor(0.9, "constant") == 1
+    assert learning_rate_factor(0.0, "dann") == 1
+    assert learning_rate_factor(0.3, "dann") == pytest.approx(4**-0.75)
+    assert learning_rate_factor(0.5, "cosine") == pytest.approx(0.5)
+    assert learning_rate_factor(0.9, "constant") == 1
     with pytest.raises(InputError, match="unknown schedule 'x'"):
-        rate_factor(0, "x")
+        learning_rate_factor(0, "x")
 
 
 def test_ccsa_digits_has_the_papers_settings():
@@ -244,11 +247,13 @@ RAW = replace(TEXTURED.training, mean=0.0, std=1 / 255, batch_size=6)  # pixels 
 
 
 def drawn(method, problem, start=0, steps=9, seed=0, pairs=None):
-    prepare = Prepare(RAW, torch.device("cpu"))
-    stream = batches(
-        FAMILY[method], problem, RAW, prepare, pairs=pairs, start=start, steps=steps, seed=seed
-    )
-    return list(stream)
+    known, cpu = CLASSIFICATION[method], SimpleNamespace(device=torch.device("cpu"))
+    of_target = {"few": problem.few, "nothing": None}.get(known.sees, problem.target_train)
+    from_step = classification_batches(
+        cpu, RAW, problem.sources if known.source else (), of_target,
+        pairs=pairs, steps=steps, seed=seed,
+    )  # fmt: skip
+    return list(from_step(start))
 
 
 def numbers_of(images):
@@ -315,18 +320,20 @@ def test_several_sources_have_a_share_of_the_batch_each():
 
 
 def test_prepare_normalises():
-    prepare = Prepare(replace(RAW, mean=0.5, std=0.25), torch.device("cpu"))
+    raw = replace(RAW, mean=0.5, std=0.25)
     images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1, 1)
-    assert prepare(images).flatten().tolist() == pytest.approx([-2, 2, -1.2])
-    assert prepare(images / 255).flatten().tolist() == pytest.approx([-2, 2, -1.2])
+    for same in (images, images / 255):
+        found = prepare(same, raw, "cpu").flatten().tolist()
+        assert found == pytest.approx([-2, 2, -1.2])
 
 
 def test_augmentation_is_for_training_alone():
-    prepare = Prepare(replace(RAW, augment=True), torch.device("cpu"))
+    raw = replace(RAW, augment=True)
     images = torch.randint(0, 255, (4, 3, 16, 16), dtype=torch.uint8)
-    assert torch.equal(prepare(images), prepare(images))
-    assert prepare(images, augment=True).shape == images.shape
-    assert not torch.equal(prepare(images, augment=True), prepare(images))
+    plain = prepare(images, raw, "cpu")
+    assert torch.equal(plain, prepare(images, raw, "cpu"))
+    assert prepare(images, raw, "cpu", augment=True).shape == images.shape
+    assert not torch.equal(prepare(images, raw, "cpu", augment=True), plain)
 
 
 # ------------------------------------------------------------------------------------ the runner
@@ -364,18 +371,19 @@ TINY = dict(
 @pytest.fixture
 def tiny_family(monkeypatch):
     """The embedded shifts with a few tiny images and four steps."""
-    monkeypatch.setattr(classification, "SHIFTS", {"textured": tiny_shift, "fonts": tiny_shift})
-    monkeypatch.setattr(classification, "styles", tiny_styles)
+    drawn = {"textured": tiny_shift, "fonts": tiny_shift}
+    monkeypatch.setattr(lab, "DRAWN_SHIFTS", drawn)
+    monkeypatch.setattr(lab, "styles", tiny_styles)
     for shift in ("textured", "styles"):
-        config = SETTINGS[shift]
+        config = SHIFTS[shift]
         every = 2 if shift == "styles" else 0
         training = replace(config.training, select_every=every, **TINY)
-        monkeypatch.setitem(SETTINGS, shift, replace(config, training=training, few=(1, 3)))
+        monkeypatch.setitem(SHIFTS, shift, replace(config, training=training, few=(1, 3)))
 
 
-def experiment(fabric, out, shift="textured", **changes) -> FamilyExperiment:
-    config = replace(SETTINGS[shift], **changes)
-    return FamilyExperiment(config, Where(), out, fabric, Progress())
+def experiment(fabric, out, shift="textured", **changes) -> ClassificationPhases:
+    config = replace(SHIFTS[shift], **changes)
+    return ClassificationPhases(config, Where(), out, fabric, Progress())
 
 
 def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
@@ -393,7 +401,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_every_method_of_adaptation_runs(fabric, tmp_path, tiny_family):
     table = run(fabric, tmp_path, seeds=(0, 1))
-    assert set(table["method"]) == set(SETTINGS["textured"].methods)
+    assert set(table["method"]) == set(SHIFTS["textured"].methods)
     counts = table.groupby("method").size()
     assert (counts[["source_only", "adabn", "dann", "target"]] == 2).all()
     assert (counts[["finetune", "joint", "ccsa"]] == 4).all()  # 1 and 3 labels a class
@@ -409,7 +417,7 @@ def test_every_method_of_adaptation_runs(fabric, tmp_path, tiny_family):
 
 def test_every_method_of_generalisation_runs(fabric, tmp_path, tiny_family):
     table = run(fabric, tmp_path, "styles")
-    assert len(table) == 3 * len(SETTINGS["styles"].methods)
+    assert len(table) == 3 * len(SHIFTS["styles"].methods)
     assert set(table["target"]) == set("xyz")
     assert table["accuracy_last"].between(0, 100).all()
     assert (tmp_path / "seed0/x/sagnet/selected.safetensors").exists()
@@ -432,10 +440,10 @@ def test_the_selected_weights_are_the_best_on_training_domains(fabric, tmp_path,
     trace = pd.read_csv(folder / "trace.csv")["validation"].dropna()
     record = json.loads((folder / "phase.json").read_text())["scores"]
     assert record["source_accuracy"] == pytest.approx(trace.max())
-    nets, _ = build(FAMILY["source_only"], made.config, problem, 0)
+    nets, _ = build(CLASSIFICATION["source_only"], made.config, problem, 0)
     load_weights(nets["net"], folder / "selected.safetensors")
     training = made.config.training
-    assert validate(fabric, nets["net"], problem.validation, training) == pytest.approx(trace.max())
+    assert accuracy(fabric, nets["net"], problem.validation, training) == pytest.approx(trace.max())
     right = correct(fabric, nets["net"], problem.target_test, training).double().mean().item()
     assert record["accuracy"] == pytest.approx(100 * right)
 
@@ -472,20 +480,20 @@ def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny_family, 
 
 
 def test_methods_start_from_the_same_weights(fabric, tiny_family):
-    config = SETTINGS["styles"]
+    config = SHIFTS["styles"]
     problem = Problem(tuple(tiny_styles(0).values()), (), random_domain("t", 8, 9))
-    first = [build(FAMILY[name], config, problem, 3)[0]["net"] for name in config.methods]
+    first = [build(CLASSIFICATION[name], config, problem, 3)[0]["net"] for name in config.methods]
     for net in first[1:]:
         for a, b in zip(first[0].parameters(), net.parameters(), strict=True):
             assert torch.equal(a, b)
-    other = build(FAMILY["source_only"], config, problem, 4)[0]["net"]
+    other = build(CLASSIFICATION["source_only"], config, problem, 4)[0]["net"]
     assert not torch.equal(next(other.parameters()), next(first[0].parameters()))
 
 
 def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family):
-    config = SETTINGS["textured"]
+    config = SHIFTS["textured"]
     config = replace(config, training=replace(config.training, finetune_steps=0), few=(1,))
-    made = FamilyExperiment(config, Where(), tmp_path, fabric, Progress())
+    made = ClassificationPhases(config, Where(), tmp_path, fabric, Progress())
     table = made.run(resolve(["finetune"], config), [0])
     scores = table.set_index("method")["accuracy"]
     assert scores["finetune"] == scores["source_only"]
@@ -495,7 +503,7 @@ def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family
 
 def test_other_settings_are_refused(fabric, tmp_path, tiny_family):
     run(fabric, tmp_path, methods=("source_only",))
-    training = replace(SETTINGS["textured"].training, steps=6)
+    training = replace(SHIFTS["textured"].training, steps=6)
     made = experiment(fabric, tmp_path, training=training)
     with pytest.raises(InputError, match=r"training\.steps was 4, is 6"):
         made.run(resolve(["source_only"], made.config), [0])
@@ -504,14 +512,14 @@ def test_other_settings_are_refused(fabric, tmp_path, tiny_family):
 
 
 def test_adabn_needs_batchnorm(fabric, tmp_path, tiny_family):
-    training = replace(SETTINGS["textured"].training, network="ccsa")
+    training = replace(SHIFTS["textured"].training, network="ccsa")
     made = experiment(fabric, tmp_path, training=training)
     with pytest.raises(InputError, match="adabn: the network 'ccsa' has no BatchNorm"):
         made.run(resolve(["adabn"], made.config), [0])
 
 
 def test_sagnet_needs_stages(fabric, tmp_path, tiny_family):
-    training = replace(SETTINGS["styles"].training, network="ccsa")
+    training = replace(SHIFTS["styles"].training, network="ccsa")
     made = experiment(fabric, tmp_path, "styles", training=training)
     with pytest.raises(InputError, match="SagNet cuts a network between its stages"):
         made.run(resolve(["sagnet"], made.config), [0])
@@ -521,7 +529,7 @@ def test_one_domain_and_a_batch_of_one_is_told_before_training(fabric, tmp_path,
     monkeypatch.setattr(
         classification, "styles", lambda seed: {n: random_domain(n, 20, 0) for n in "xy"}
     )
-    training = replace(SETTINGS["styles"].training, batch_size=1)
+    training = replace(SHIFTS["styles"].training, batch_size=1)
     made = experiment(fabric, tmp_path, "styles", training=training)
     with pytest.raises(InputError, match="y: SagNet mixes images, and a step has one"):
         made.run(resolve(["source_only", "sagnet"], made.config), [0])
@@ -566,7 +574,7 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
         pytest.skip("the CCSA split files are not on this machine")
     training = replace(CCSA_DIGITS.training, steps=3, finetune_steps=2)
     config = replace(CCSA_DIGITS, training=training, few=(1, 7))
-    made = FamilyExperiment(config, where, tmp_path, fabric, Progress())
+    made = ClassificationPhases(config, where, tmp_path, fabric, Progress())
     table = made.run(resolve(["all"], config), [0])
     assert len(table) == 2 * len(config.methods)
     seen = table.set_index(["few", "method"])["test_seen"]
@@ -604,8 +612,8 @@ def test_command_line(tmp_path, tiny_family, capsys):
         (["--few", "x"], "--few 'x': give numbers"),
         (["--shift", "ccsa"], "shift 'ccsa' needs --root"),
         (["--shift", "folder"], "shift 'folder' needs --root"),
-        (["--network", "small"], "--network is for --shift folder"),
-        (["--source", "a", "--target", "b"], "--source and --target are for --shift folder"),
+        (["--network", "small"], "--network: only for --shift folder"),
+        (["--source", "a", "--target", "b"], "--source and --target: only for --shift folder"),
         (["--shift", "folder", "--root", ".", "--target", "b"], "go together"),
     ],
 )
@@ -621,13 +629,6 @@ def test_more_labels_than_the_class_has(tmp_path, tiny_family, capsys):
     assert code == 2
     assert "99 images a class" in capsys.readouterr().err
     assert not (tmp_path / "run/seed0").exists()
-
-
-def test_nets_and_optimizers_list_their_members():
-    net = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    assert Nets(net=net).named() == {"net": net}
-    assert Optimizers(net=optimizer).all() == [optimizer]
 
 
 def test_more_labels_than_there_are_stop_a_run_before_it_starts(tmp_path, capsys):

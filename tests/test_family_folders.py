@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib import family_config
+from labor_lib import config as settings_of
 from labor_lib.__main__ import main
 from labor_lib.data.classification import Domain
 from labor_lib.errors import InputError
-from labor_lib.family_config import ADAPTATION, Where, configure
-from labor_lib.lab.family_data import Data, Problem
-from labor_lib.lab.family_experiment import FamilyExperiment
-from labor_lib.lab.family_runs import FamilyRun
-from labor_lib.methods.erm import adapt_batchnorm
-from labor_lib.methods.family_registry import resolve
+from labor_lib.config import ADAPTATION, Where, configure
+from labor_lib.lab.classification import Data, Problem
+from labor_lib.lab.classification import ClassificationPhases
+from labor_lib.lab.runs import ClassificationRun
+from labor_lib.methods.adabn import adapt_batchnorm
+from labor_lib.methods.registry import resolve
 from labor_lib.nets.digits import resnet18_net
 from labor_lib.runtime import Progress, load_weights
 
@@ -45,11 +45,11 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
-def experiment(fabric, root, out, source="", target="", **changes) -> FamilyExperiment:
+def experiment(fabric, root, out, source="", target="", **changes) -> ClassificationPhases:
     where = Where(root, source, target)
     config = configure("folder", where, "small", few=(1,))
     config = replace(config, training=replace(config.training, **changes))
-    return FamilyExperiment(config, where, out, fabric, Progress())
+    return ClassificationPhases(config, where, out, fabric, Progress())
 
 
 def run(fabric, root, out, source="", target="", methods=("source_only",), seeds=(0,)):
@@ -66,7 +66,7 @@ def test_adaptation_is_scored_at_the_last_step(fabric, root, tmp_path):
     assert set(table["method"]) == set(ADAPTATION)
     assert not list(out.rglob("selected.safetensors"))
     assert "accuracy_last" not in table
-    opened = FamilyRun(out)
+    opened = ClassificationRun(out)
     test = opened.problem(0).target_test
     for name in ("dann", "target"):
         net = opened.net(name)
@@ -244,7 +244,7 @@ def test_a_damaged_table_is_told(fabric, root, tmp_path, content):
     run(fabric, root, out, "art", "photo")
     (out / "results.csv").write_text(content)
     with pytest.raises(InputError, match=r"results\.csv: damaged; run the same command again"):
-        FamilyRun(out)
+        ClassificationRun(out)
 
 
 # ------------------------------------------------------------------------ BatchNorm statistics

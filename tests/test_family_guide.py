@@ -16,10 +16,10 @@ from nbclient import NotebookClient
 from labor_lib.config import SMOKE
 from labor_lib.data import classification
 from labor_lib.errors import InputError
-from labor_lib.family_config import SETTINGS, Where, configure, settings
+from labor_lib.config import SHIFTS, Where, configure, settings
 from labor_lib.lab import family_runs, runs
 from labor_lib.lab.ui import guide
-from labor_lib.methods.family_registry import FAMILY, resolve
+from labor_lib.methods.registry import CLASSIFICATION, resolve
 from labor_lib.methods.registry import METHODS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -184,12 +184,12 @@ def tiny(project, monkeypatch):
     monkeypatch.setattr(family_runs, "SMALL", project / "family-small")
     monkeypatch.setattr(classification, "styles", _styles)
     for name in ("textured", "fonts", "styles"):
-        config = SETTINGS[name]
+        config = SHIFTS[name]
         short = replace(
             config.training, steps=6, finetune_steps=3, batch_size=8,
             select_every=3 if config.training.select_every else 0,
         )  # fmt: skip
-        monkeypatch.setitem(SETTINGS, name, replace(config, training=short))
+        monkeypatch.setitem(SHIFTS, name, replace(config, training=short))
         if name in classification.SHIFTS:
             monkeypatch.setitem(classification.SHIFTS, name, _shift(name))
 
@@ -232,7 +232,7 @@ def test_the_code_of_every_advice_runs_on_all_its_data(name, data, tiny, capsys)
     assert set(methods) <= set(found["run"].methods), "each has been run"
     if guide.ADVICE[name].code in ("compare", "few"):
         for method in methods:
-            assert FAMILY[method].title in said
+            assert CLASSIFICATION[method].title in said
         assert found["figure"].axes
     elif guide.ADVICE[name].code == "streets":
         for method in methods:

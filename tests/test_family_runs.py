@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from labor_lib.errors import InputError
-from labor_lib.family_config import SETTINGS, Where, settings
+from labor_lib.config import SHIFTS, Where, settings
 from labor_lib.lab import family_runs
-from labor_lib.lab.family_experiment import FamilyExperiment
-from labor_lib.lab.family_runs import FamilyRun, finished_family, open_family
-from labor_lib.methods.family_registry import FAMILY
+from labor_lib.lab.classification import ClassificationPhases
+from labor_lib.lab.runs import ClassificationRun, finished_shift, open_shift
+from labor_lib.methods.registry import CLASSIFICATION
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(family_runs, "FINISHED", tmp_path / "family")
     monkeypatch.setattr(family_runs, "SMALL", tmp_path / "family-small")
     for name in ("fonts", "styles"):
-        config = SETTINGS[name]
+        config = SHIFTS[name]
         tiny = replace(config.training, steps=6, finetune_steps=3, select_every=3, batch_size=8)
-        monkeypatch.setitem(SETTINGS, name, replace(config, training=tiny, few=(1, 3)))
+        monkeypatch.setitem(SHIFTS, name, replace(config, training=tiny, few=(1, 3)))
     return tmp_path
 
 
@@ -32,50 +32,50 @@ def finish(folders, shift, methods, seeds=(0,), few=(1, 3)):
 
     config = replace(settings(shift), few=few)
     out = folders / "family" / shift
-    experiment = FamilyExperiment(config, Where(), out, make_fabric("cpu", "32-true"), Progress())
-    experiment.run([FAMILY[name] for name in methods], list(seeds))
+    experiment = ClassificationPhases(config, Where(), out, make_fabric("cpu", "32-true"), Progress())
+    experiment.run([CLASSIFICATION[name] for name in methods], list(seeds))
 
 
 def test_without_a_finished_run_a_small_one_is_made_and_says_so(folders, capsys):
-    run = open_family("fonts", "source_only", "finetune")
+    run = open_shift("fonts", "source_only", "finetune")
     assert run.small
     assert run.title("Accuracy") == "Accuracy (small run)"
     assert "small run 'fonts'" in capsys.readouterr().out
     assert run.methods == ["source_only", "finetune"]
     assert run.config.training.steps == 2, "a third of the steps"
     assert list(run.table["few"]) == [0, 1, 3]
-    assert len(run.trace("finetune", n=3)) == 1
+    assert len(run.history("finetune", n=3)) == 1
 
 
 def test_a_finished_run_is_preferred_unless_the_environment_says_small(folders, monkeypatch):
     finish(folders, "fonts", ["source_only"])
-    run = open_family("fonts", "source_only")
+    run = open_shift("fonts", "source_only")
     assert not run.small
     assert run.title("Accuracy") == "Accuracy"
     assert run.config.training.steps == 6
     monkeypatch.setenv("LABOR_RUN", "small")
-    assert open_family("fonts", "source_only").small
+    assert open_shift("fonts", "source_only").small
 
 
 def test_a_finished_run_without_the_method_or_the_number_is_not_taken(folders):
     finish(folders, "fonts", ["source_only", "finetune"], few=(1,))
-    assert finished_family("fonts", "source_only", "finetune") is not None
-    assert finished_family("fonts", "ccsa") is None
-    assert finished_family("fonts", "finetune", few=(3,)) is None
-    assert finished_family("fonts", "finetune", seed=1) is None
-    assert finished_family("nothing") is None
+    assert finished_shift("fonts", "source_only", "finetune") is not None
+    assert finished_shift("fonts", "ccsa") is None
+    assert finished_shift("fonts", "finetune", few=(3,)) is None
+    assert finished_shift("fonts", "finetune", seed=1) is None
+    assert finished_shift("nothing") is None
 
 
 def test_the_table_keeps_the_seeds_that_all_methods_finished(folders):
     finish(folders, "fonts", ["source_only"], seeds=(0, 1))
     finish(folders, "fonts", ["finetune"], seeds=(0,))
-    assert open_family("fonts", "source_only").seeds == [0, 1]
-    assert open_family("fonts", "source_only", "finetune").seeds == [0]
+    assert open_shift("fonts", "source_only").seeds == [0, 1]
+    assert open_shift("fonts", "source_only", "finetune").seeds == [0]
 
 
 def test_networks_score_what_the_table_says(folders):
     finish(folders, "fonts", ["source_only", "finetune", "dann"])
-    run = open_family("fonts", "source_only", "finetune", "dann")
+    run = open_shift("fonts", "source_only", "finetune", "dann")
     for method, n in (("source_only", None), ("finetune", 3), ("dann", None)):
         domain = run.problem(0, "", n).target_test
         right = run.predictions(run.net(method, n=n), domain) == domain.labels.numpy()
@@ -93,7 +93,7 @@ def test_networks_score_what_the_table_says(folders):
 
 def test_generalisation_opens_the_selected_weights(folders):
     finish(folders, "styles", ["source_only"])
-    run = open_family("styles", "source_only")
+    run = open_shift("styles", "source_only")
     target = run.targets[1]
     chosen = run.net("source_only", target=target).state_dict()
     file = run.path("source_only", target=target) / "selected.safetensors"
@@ -113,15 +113,15 @@ def test_generalisation_opens_the_selected_weights(folders):
 def test_what_is_not_there_is_said(folders, ask, message):
     finish(folders, "fonts", ["source_only", "finetune"])
     with pytest.raises(InputError, match=message):
-        ask(open_family("fonts", "source_only", "finetune"))
+        ask(open_shift("fonts", "source_only", "finetune"))
 
 
 def test_unknown_shifts_methods_and_folders_are_one_line(folders):
     with pytest.raises(InputError, match="unknown shift 'digits': choose one of textured"):
-        open_family("digits")
+        open_shift("digits")
     with pytest.raises(InputError, match="'sagnet' does not apply to 'fonts'"):
-        open_family("fonts", "sagnet")
+        open_shift("fonts", "sagnet")
     with pytest.raises(InputError, match="shift 'ccsa' needs --root"):
-        open_family("ccsa")
+        open_shift("ccsa")
     with pytest.raises(InputError, match="no run of the family; make one with `make family`"):
-        FamilyRun(folders / "family" / "fonts")
+        ClassificationRun(folders / "family" / "fonts")

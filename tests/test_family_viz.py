@@ -14,14 +14,14 @@ from labor_lib.lab.family_viz import (
     few_curve,
     score_dots,
 )
-from labor_lib.methods.family_registry import FAMILY
+from labor_lib.methods.registry import CLASSIFICATION
 
 
 def results(rows) -> pd.DataFrame:
     """(method, few, seed, accuracy[, target]) -> a table like results.csv."""
     rows = [(*row, "t") if len(row) == 4 else row for row in rows]
     table = pd.DataFrame(rows, columns=["method", "few", "seed", "accuracy", "target"])
-    return table.assign(title=[FAMILY[name].title for name in table["method"]], train_seconds=1.0)
+    return table.assign(title=[CLASSIFICATION[name].title for name in table["method"]], train_seconds=1.0)
 
 
 TABLE = results(
@@ -37,7 +37,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_every_method_has_a_style_of_its_own():
-    assert set(STYLES) == set(FAMILY)
+    assert set(STYLES) == set(CLASSIFICATION)
     assert len({(s.colour, s.marker) for s in STYLES.values()}) == len(STYLES)
 
 

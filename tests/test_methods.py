@@ -245,7 +245,7 @@ class Levels(nn.Module):
         return [main, self.auxiliary(early)] if hasattr(self, "auxiliary") else [main]
 
 
-SETTINGS = {1: (0.4,), 2: (0.4, 0.15)}  # large weights, so that a wrong one shows
+SHIFTS = {1: (0.4,), 2: (0.4, 0.15)}  # large weights, so that a wrong one shows
 RATE, DISCRIMINATOR_RATE, AUXILIARY = 0.3, 0.2, 0.25
 
 
@@ -257,7 +257,7 @@ def material(tiny, levels, seed=0):
     """Config, networks, SGD optimisers and a batch (source and target differ in size)."""
     torch.manual_seed(seed)
     adversarial = replace(
-        tiny.adversarial, level_weights=SETTINGS[levels], auxiliary_weight=AUXILIARY
+        tiny.adversarial, level_weights=SHIFTS[levels], auxiliary_weight=AUXILIARY
     )
     config = replace(
         tiny, adversarial=adversarial, train=replace(tiny.train, labelled_weight=0.6, clip_norm=0.0)
@@ -268,7 +268,7 @@ def material(tiny, levels, seed=0):
         for parameter in net.parameters():
             parameter.grad = torch.ones_like(parameter)  # left over; nobody may step along it
     opts = Optimizers(
-        plain_sgd([nets.segmenter], RATE)[0], plain_sgd(discriminators, DISCRIMINATOR_RATE)
+        plain_sgd([nets["segmenter"]], RATE)[0], plain_sgd(discriminators, DISCRIMINATOR_RATE)
     )
     batch = Batch(
         torch.randn(2, 3, 24, 32),
@@ -300,7 +300,7 @@ def descend(loss, module, rate):
 
 def adversarial_by_hand(nets, batch, weights, on_target=None):
     """AdaptSegNet's update in plain autograd; returns its three losses."""
-    source, target = nets.segmenter(batch.source_images), nets.segmenter(batch.target_images)
+    source, target = nets["segmenter"](batch.source_images), nets["segmenter"](batch.target_images)
     shown = []
     for outputs, images in ((source, batch.source_images), (target, batch.target_images)):
         if len(weights) == 2:  # as published; a single output stays at its own stride
@@ -321,7 +321,7 @@ def adversarial_by_hand(nets, batch, weights, on_target=None):
         (F.softplus(d(s.detach())).mean() + F.softplus(-d(t.detach())).mean()) / 2
         for d, s, t in zip(nets.discriminators, *shown, strict=True)
     ]
-    descend(total, nets.segmenter, RATE)
+    descend(total, nets["segmenter"], RATE)
     for discriminator, loss in zip(nets.discriminators, told, strict=True):
         descend(loss, discriminator, DISCRIMINATOR_RATE)
     return supervised.item(), adversarial.item(), sum(told).item()
@@ -347,7 +347,7 @@ def test_adaptsegnet_step_by_hand(fabric, tiny, levels):
     config, nets, opts, batch = material(tiny, levels)
     expected = copy.deepcopy(nets)
     losses = adaptsegnet_step(fabric, nets, opts, batch, config)
-    wanted = adversarial_by_hand(expected, batch, SETTINGS[levels])
+    wanted = adversarial_by_hand(expected, batch, SHIFTS[levels])
     assert [losses[k] for k in ("source", "adversarial", "discriminator")] == pytest.approx(
         list(wanted), rel=1e-5
     )
@@ -362,7 +362,7 @@ def test_labor_step_by_hand(fabric, tiny, levels):
     adversarial_by_hand(
         expected,
         batch,
-        SETTINGS[levels],
+        SHIFTS[levels],
         lambda target: 0.6 * levelled(target, batch.target_labels),
     )
     assert set(losses) == {"source", "adversarial", "target", "discriminator"}
@@ -374,7 +374,7 @@ def test_labor_step_without_answers_is_adaptsegnet(fabric, tiny):
     batch.target_labels.fill_(255)
     expected = copy.deepcopy(nets)
     labor_step(fabric, nets, opts, batch, config)
-    adversarial_by_hand(expected, batch, SETTINGS[1])
+    adversarial_by_hand(expected, batch, SHIFTS[1])
     assert_same(nets, expected)
 
 
@@ -392,7 +392,7 @@ def test_iast_step_by_hand(fabric, tiny):
         spread = -logs.mean(1)[~ignored].mean()
         return cross_entropy(target[0], labels) + 3.0 * entropy + 0.1 * spread
 
-    adversarial_by_hand(expected, batch, SETTINGS[1], self_training)
+    adversarial_by_hand(expected, batch, SHIFTS[1], self_training)
     assert_same(nets, expected)
 
 
@@ -423,7 +423,7 @@ def test_supervised_steps_by_hand(fabric, tiny, step, domains):
 def test_clipping_limits_the_step(fabric, tiny):
     config, nets, opts, batch = material(tiny, 1)
     config = replace(config, train=replace(config.train, clip_norm=0.01))
-    segmenter, optimizer = fabric.setup(nets.segmenter, opts.segmenter)
+    segmenter, optimizer = fabric.setup(nets["segmenter"], opts["segmenter"])
     before = [p.detach().clone() for p in segmenter.parameters()]
     source_only_step(fabric, Nets(segmenter), Optimizers(optimizer), batch, config)
     steps = [a.detach() - b for a, b in zip(segmenter.parameters(), before, strict=True)]
@@ -441,13 +441,13 @@ def test_each_loss_stays_in_its_own_network(fabric, tiny, levels):
             parameter.grad = torch.full_like(parameter, 7.0)
 
     def segmenter_steps(*_):
-        seen["segmenter"] = [p.grad.clone() for p in nets.segmenter.parameters()]
+        seen["segmenter"] = [p.grad.clone() for p in nets["segmenter"].parameters()]
         for discriminator in nets.discriminators:
             assert all((p.grad == 7).all() for p in discriminator.parameters())
 
-    opts.segmenter.register_step_pre_hook(segmenter_steps)
+    opts["segmenter"].register_step_pre_hook(segmenter_steps)
     adaptsegnet_step(fabric, nets, opts, batch, config)
-    assert all(map(torch.equal, seen["segmenter"], (p.grad for p in nets.segmenter.parameters())))
+    assert all(map(torch.equal, seen["segmenter"], (p.grad for p in nets["segmenter"].parameters())))
     for discriminator in nets.discriminators:  # alive, and free of what was there before
         assert all(p.requires_grad for p in discriminator.parameters())
         assert not any((p.grad == 7).any() for p in discriminator.parameters())
@@ -457,7 +457,7 @@ def test_each_loss_stays_in_its_own_network(fabric, tiny, levels):
 @pytest.mark.parametrize(("levels", "level"), [(1, 0), (2, 0), (2, 1)])
 def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level):
     _, nets, _, batch = material(tiny, levels, seed=4)
-    discriminator, segmenter = nets.discriminators[level], nets.segmenter.eval()
+    discriminator, segmenter = nets.discriminators[level], nets["segmenter"].eval()
     parameters = [p for p in segmenter.backbone[0].parameters()]
 
     def domain_logits():
@@ -481,14 +481,14 @@ def test_discriminator_learns_to_tell_the_domains(fabric, tiny):
     """Source ends below zero and target above it."""
     config, nets, opts, batch = material(tiny, 1)
     config = replace(config, adversarial=replace(config.adversarial, level_weights=(0.0,)))
-    opts.segmenter = torch.optim.SGD(nets.segmenter.parameters(), 0.0)
+    opts["segmenter"] = torch.optim.SGD(nets["segmenter"].parameters(), 0.0)
     opts.discriminators = [torch.optim.Adam(nets.discriminators[0].parameters(), 1e-2)]
     batch.target_images = batch.target_images * 0.1 + 2
     for _ in range(40):
         adaptsegnet_step(fabric, nets, opts, batch, config)
     with torch.no_grad():
         source, target = (
-            nets.discriminators[0](nets.segmenter(images)[0].softmax(1)).mean().item()
+            nets.discriminators[0](nets["segmenter"](images)[0].softmax(1)).mean().item()
             for images in (batch.source_images, batch.target_images)
         )
     assert source < 0 < target
@@ -705,8 +705,8 @@ def test_every_method_takes_a_step(fabric, tiny, name):
     losses = method.step(fabric, nets, opts, batch, tiny)
     assert losses
     assert all(isinstance(value, float) and math.isfinite(value) for value in losses.values())
-    assert moved(before.segmenter, nets.segmenter)
-    assert all(p.isfinite().all() for p in nets.segmenter.parameters())
+    assert moved(before.segmenter, nets["segmenter"])
+    assert all(p.isfinite().all() for p in nets["segmenter"].parameters())
     assert moved(before.discriminators[0], nets.discriminators[0]) == ("discriminator" in losses)
 
 

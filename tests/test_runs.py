@@ -11,7 +11,7 @@ from labor_lib.config import SMOKE
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
-from labor_lib.lab.experiment import Experiment, Roots
+from labor_lib.lab.segmentation import SegmentationPhases, Roots
 from labor_lib.lab.runs import Run, open_run
 from labor_lib.lab.scene import Scene
 from labor_lib.methods.registry import resolve
@@ -27,7 +27,7 @@ def project(tmp_path_factory):
     """A project's folder with a finished run in runs/streets."""
     folder = tmp_path_factory.mktemp("project")
     roots, progress = Roots(folder / "data"), Progress()
-    experiment = Experiment(TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress)
+    experiment = SegmentationPhases(TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress)
     experiment.run(resolve(["source_only", "random_pixels", "ppl"]), [0])
     progress.close()
     return folder
@@ -161,8 +161,8 @@ def test_truths_are_of_the_training_images(run):
 
 
 def test_traces(run):
-    assert isinstance(run.trace("ppl"), pd.DataFrame)
-    assert {"loss5", "loss6", "mask_share"} <= set(run.trace("ppl", selector=True))
+    assert isinstance(run.history("ppl"), pd.DataFrame)
+    assert {"loss5", "loss6", "mask_share"} <= set(run.history("ppl", selector=True))
 
 
 def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):

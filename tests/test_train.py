@@ -31,28 +31,28 @@ CPU = torch.device("cpu")
 
 
 def test_schedule_is_a_permutation_each_epoch():
-    steps = list(Schedule(7, 3, 0, 14, seed=5))
+    steps = list(ShuffledBatches(7, 3, 0, 14, seed=5))
     assert all(len(step) == 3 for step in steps)
     flat = [number for step in steps for number in step]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert steps == list(Schedule(7, 3, 0, 14, seed=5))
-    assert steps != list(Schedule(7, 3, 0, 14, seed=6))
+    assert steps == list(ShuffledBatches(7, 3, 0, 14, seed=5))
+    assert steps != list(ShuffledBatches(7, 3, 0, 14, seed=6))
 
 
 @pytest.mark.parametrize("images", [1, 4, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 @pytest.mark.parametrize("start", [1, 6, 19])
 def test_schedule_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
-    whole = list(Schedule(images, batch_size, 0, 20, seed=1))
-    tail = Schedule(images, batch_size, start, 20, seed=1)
+    whole = list(ShuffledBatches(images, batch_size, 0, 20, seed=1))
+    tail = ShuffledBatches(images, batch_size, start, 20, seed=1)
     assert list(tail) == whole[start:]
     assert len(tail) == 20 - start
 
 
 def test_batch_larger_than_the_number_of_images():
-    for step in Schedule(4, 10, 0, 6, seed=2):
+    for step in ShuffledBatches(4, 10, 0, 6, seed=2):
         counts = np.bincount(step, minlength=4)
         assert len(step) == 10
         assert counts.min() >= 1
@@ -77,7 +77,7 @@ def test_stream_normalises_and_keeps_labels(tiny, make_folder, cache):
     data = replace(tiny.data, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     config = replace(tiny, data=data, train=replace(tiny.train, flip=False))
     stream = Stream(folder, folder.label, config, start=0, steps=3, seed=4, batch_size=4)
-    for numbers in Schedule(5, 4, 0, 3, seed=4):
+    for numbers in ShuffledBatches(5, 4, 0, 3, seed=4):
         images, labels = stream.next(CPU)
         assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
         assert images.shape == (4, 3, 16, 32)
@@ -97,7 +97,7 @@ def test_stream_flips_image_and_label_together(tiny, pictures):
     stream = Stream(folder, lambda i: labels[i], tiny, start=0, steps=20, seed=0, batch_size=2)
     seed_everything(0)
     flips = []
-    for numbers in Schedule(3, 2, 0, 20, seed=0):
+    for numbers in ShuffledBatches(3, 2, 0, 20, seed=0):
         images, found = stream.next(CPU)
         for image, label, i in zip(images, found, numbers, strict=True):
             raw = ((image * 0.25 + 0.45) * 255).round().to(torch.uint8)
@@ -191,12 +191,12 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
 
 def test_statistics_change_nothing_that_is_learnt(fabric, tiny, pictures):
     nets = build_nets(tiny, 14)
-    before = copy.deepcopy(nets.segmenter)
-    estimate_statistics(fabric, nets.segmenter, pictures(4, (16, 32)), tiny)
-    pairs = zip(before.named_parameters(), nets.segmenter.parameters(), strict=True)
+    before = copy.deepcopy(nets["segmenter"])
+    estimate_statistics(fabric, nets["segmenter"], pictures(4, (16, 32)), tiny)
+    pairs = zip(before.named_parameters(), nets["segmenter"].parameters(), strict=True)
     assert all(torch.equal(a, b) for (_, a), b in pairs)
     assert not torch.equal(
-        before.backbone[0][1].running_mean, nets.segmenter.backbone[0][1].running_mean
+        before.backbone[0][1].running_mean, nets["segmenter"].backbone[0][1].running_mean
     )
 
 
@@ -291,8 +291,8 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
     config = replace(tiny, train=replace(tiny.train, head_factor=3.0, ramp_steps=2))
 
     def spy(fabric, nets, opts, batch, config):
-        assert nets.segmenter.training
-        rates = [group["lr"] for group in opts.segmenter.param_groups]
+        assert nets["segmenter"].training
+        rates = [group["lr"] for group in opts["segmenter"].param_groups]
         rates += [group["lr"] for group in opts.discriminators[0].param_groups]
         seen.append((batch, rates))
         return {"loss": 0.0}

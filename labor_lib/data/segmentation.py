@@ -164,8 +164,8 @@ class SegmentationFolder(Dataset):
             raise InputError(f"split {split!r}: {layout} has {', '.join(LAYOUTS[layout].splits)}")
         images = self._files()
         self.names = list(images)
-        self._images = list(images.values())
-        self._sizes = [image_size(path) for path in self._images]
+        self.paths = list(images.values())
+        self._sizes = [image_size(path) for path in self.paths]
         self._labels = self._pair(images, self._files(labels=True)) if labels else []
         self._kept: dict[tuple[str, int], Tensor] = {}
 
@@ -217,7 +217,7 @@ class SegmentationFolder(Dataset):
         """
         if ("image", i) in self._kept:
             return self._kept["image", i]
-        pixels = torch.from_numpy(read_rgb(self._images[i]))
+        pixels = torch.from_numpy(read_rgb(self.paths[i]))
         image = pixels.permute(2, 0, 1).contiguous()  # h x w x 3 -> 3 x h x w
         if self.size is not None:
             image = v2.functional.resize(image, list(self.size), antialias=True)

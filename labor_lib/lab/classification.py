@@ -181,6 +181,14 @@ def phase_folder(out: Path, method: Method, seed: int, target: str, n: int | Non
     return out / f"seed{seed}" / target / (method.name if n is None else f"{method.name}-{n}")
 
 
+def build(
+    method: Method, config: ClassificationConfig, problem: Problem, seed: int
+) -> tuple[Nets, Optimizers]:
+    """Fresh networks and optimisers of a method for a problem."""
+    classes = len(problem.target_test.classes)
+    return build_classification(method, config, classes, problem.channels, seed)
+
+
 def train_classifier(
     fabric,
     nets: Nets,
@@ -297,8 +305,7 @@ class ClassificationPhases:
 
     def _make(self, method, seed, target, n, start: Phase | None, steps: int, folder) -> dict:
         problem, training = self.data.problem(seed, target, n), self.config.training
-        classes = len(problem.target_test.classes)
-        nets, opts = build_classification(method, self.config, classes, problem.channels, seed)
+        nets, opts = build(method, self.config, problem, seed)
         for net in nets.values():
             net.to(self.fabric.device, memory_format=torch.channels_last)
         if start is not None:

@@ -21,20 +21,10 @@ from matplotlib.text import Text
 from labor_lib.lab.alignment import Alignment, SmallShift, classify
 from labor_lib.lab.classification import summarise
 from labor_lib.lab.ui import guide
-from labor_lib.lab.viz import WIDTH, Style, figure_of, figure_picture, styled
+from labor_lib.lab.viz import WIDTH, Style, figure_of, figure_picture, style_of, styled
 from labor_lib.methods.registry import CLASSIFICATION
 
-STYLES = {
-    "source_only": Style("#9a9a9a", "x", (0, (1, 2))),
-    "adabn": Style("#707070", "+", (0, (4, 3))),
-    "dann": Style("#0072b2", "o"),
-    "finetune": Style("#e69f00", "^", "--", filled=False),
-    "joint": Style("#b04a00", "D", (0, (6, 2, 1, 2)), filled=False),
-    "ccsa": Style("#d55e00", "s"),
-    "sagnet": Style("#009e73", "P"),
-    "sagnet_pooled": Style("#56b4e9", "v", filled=False),
-    "target": Style("#000000", "*"),
-}
+STYLES = {name: method.style for name, method in CLASSIFICATION.items()}
 CLASS_COLOURS = (  # Okabe-Ito, then grey tones; a digit beside each point tells them apart, too
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
     "#d55e00", "#b8a900", "#000000", "#8c3b00", "#999999",
@@ -48,7 +38,7 @@ def _name(method: str, few: int = 0) -> str:
 
 
 def _style(method: str) -> Style:
-    return STYLES.get(method, Style("#cc79a7"))
+    return style_of(method, CLASSIFICATION)
 
 
 def _face(style: Style) -> str:
@@ -59,9 +49,11 @@ def _face(style: Style) -> str:
 def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
     """Accuracy by method: every seed a small dot, the mean a marker, its standard deviation a bar.
 
-    table: results.csv of an adaptation run (`FamilyRun.table`); a row for every number of labels.
+    table: results.csv of an adaptation run (`ClassificationRun.table`); a row for every number of labels.
     """
-    rows = [(m, few) for m in CLASSIFICATION for few in sorted(set(table[table["method"] == m]["few"]))]
+    rows = [
+        (m, few) for m in CLASSIFICATION for few in sorted(set(table[table["method"] == m]["few"]))
+    ]
     figure = figure_of(9.4, 1.3 + 0.42 * len(rows))
     axes = figure.subplots()
     for place, (method, few) in enumerate(rows):
@@ -93,7 +85,7 @@ def _dots(axes: Axes, scores: pd.Series, place: float, style: Style, below: floa
 def few_curve(table: pd.DataFrame, title: str = "") -> Figure:
     """Accuracy against labelled target images a class; methods without such labels as lines.
 
-    Bars: standard deviation over seeds. Needs rows with `few` > 0 (`FamilyRun.table`).
+    Bars: standard deviation over seeds. Needs rows with `few` > 0 (`ClassificationRun.table`).
     """
     figure = figure_of(9.4, 4.2)
     axes = figure.subplots()

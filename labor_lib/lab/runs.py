@@ -29,6 +29,7 @@ from labor_lib.lab.classification import (
     ClassificationPhases,
     Data,
     Problem,
+    build,
     label_numbers,
     phase_folder,
 )
@@ -42,7 +43,6 @@ from labor_lib.methods.registry import (
     CLASSIFICATION,
     METHODS,
     Method,
-    build_classification,
     resolve,
 )
 from labor_lib.nets import deeplab
@@ -353,10 +353,7 @@ class ClassificationRun(Run):
         if not path.exists():
             raise InputError(f"{method} has no network '{name}'")
         problem = self.problem(seed, target, n)
-        nets, _ = build_classification(
-            CLASSIFICATION[method], self.config, len(problem.target_test.classes),
-            problem.channels, seed,
-        )  # fmt: skip
+        nets, _ = build(CLASSIFICATION[method], self.config, problem, seed)
         load_weights(nets[name], path)
         return nets[name].eval().to(self.fabric.device)
 

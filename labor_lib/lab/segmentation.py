@@ -115,7 +115,7 @@ class Domains:
         found = {}
         for name in ("source", "target", "evaluation"):
             real = self.roots.source if name == "source" else self.roots.target
-            paths = getattr(self, name)._images
+            paths = getattr(self, name).paths
             texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
             digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
             found[name] = f"{len(paths)} images ({digest})"
