@@ -526,9 +526,7 @@ def test_sagnet_needs_stages(fabric, tmp_path, tiny_family):
 
 
 def test_one_domain_and_a_batch_of_one_is_told_before_training(fabric, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        classification, "styles", lambda seed: {n: random_domain(n, 20, 0) for n in "xy"}
-    )
+    monkeypatch.setattr(lab, "styles", lambda seed: {n: random_domain(n, 20, 0) for n in "xy"})
     training = replace(SHIFTS["styles"].training, batch_size=1)
     made = experiment(fabric, tmp_path, "styles", training=training)
     with pytest.raises(InputError, match="y: SagNet mixes images, and a step has one"):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from labor_lib.config import STYLES, CcsaConfig, DannConfig, SagNetConfig
 from labor_lib.errors import InputError
+from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.ccsa import (
-    CcsaConfig,
     ccsa_loss,
     ccsa_step,
     contrastive_loss,
@@ -19,26 +21,25 @@ from labor_lib.methods.ccsa import (
     make_pairs,
 )
 from labor_lib.methods.dann import (
-    DannConfig,
     Discriminator,
     dann_step,
     domain_loss,
     reversal_scale,
     reverse_gradient,
 )
-from labor_lib.methods.erm import Batch, adapt_batchnorm, erm_step, joint_step, target_step
+from labor_lib.methods.erm import erm_step, joint_step, target_step
 from labor_lib.methods.sagnet import (
-    SagNetConfig,
     adversarial_loss,
     draw_others,
     early_affines,
     pooled_step,
     randomise_content,
     randomise_style,
+    sagnet_networks,
     sagnet_step,
-    style_network,
 )
 from labor_lib.nets.digits import CcsaNet, DannNet, StagedClassifier, resnet18_net, small_net
+from labor_lib.train import Batch
 
 CLASSES = 4
 
@@ -470,10 +471,13 @@ def test_adversarial_loss_by_loops_and_least_where_nothing_is_known():
     assert adversarial_loss(logits) > math.log(4)
 
 
+def cut_after(stages):
+    return replace(STYLES, sagnet=SagNetConfig(stages=stages))
+
+
 def sagnet_parts(seed=0, stages=2, rate=0.1, clip=0.1):
     net = tiny_net(seed)
-    style = style_network(net, tiny_net(seed + 1), stages)
-    nets = {"net": net, "style": style}
+    nets = {"net": net} | sagnet_networks(net, tiny_net(seed + 1), cut_after(stages))
     opts = {name: sgd(module, rate) for name, module in nets.items()}
     opts["adversary"] = sgd(early_affines(net, stages), rate)
     return nets, opts, SagNetConfig(stages=stages, clip=clip)
@@ -559,7 +563,7 @@ def test_the_adversary_moves_only_early_affines_and_confuses(fabric):
 
 def test_style_network_is_a_rest_of_its_own():
     net, twin = resnet18_net(7, dropout=0.5), resnet18_net(7, dropout=0.5)
-    rest = style_network(net, twin, 2)
+    rest = sagnet_networks(net, twin, cut_after(2))["style"]
     assert isinstance(rest, StagedClassifier)
     assert rest(torch.rand(2, 128, 8, 8)).shape == (2, 7)
     mine = {id(p) for p in net.parameters()}
@@ -633,7 +637,7 @@ def test_a_map_of_one_pixel_has_no_style():
 @pytest.mark.parametrize("stages", [0, 3])
 def test_a_cut_that_leaves_nothing_is_one_clear_line(stages):
     with pytest.raises(InputError, match="choose 1 to 2"):
-        style_network(tiny_net(), tiny_net(1), stages)
+        sagnet_networks(tiny_net(), tiny_net(1), cut_after(stages))
 
 
 def test_others_are_a_permutation():

@@ -49,7 +49,7 @@ def _face(style: Style) -> str:
 def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
     """Accuracy by method: every seed a small dot, the mean a marker, its standard deviation a bar.
 
-    table: results.csv of an adaptation run (`ClassificationRun.table`); a row for every number of labels.
+    table: `ClassificationRun.table` of an adaptation run; a row for every number of labels.
     """
     rows = [
         (m, few) for m in CLASSIFICATION for few in sorted(set(table[table["method"] == m]["few"]))

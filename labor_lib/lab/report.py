@@ -24,6 +24,7 @@ from labor_lib.lab import viz
 from labor_lib.lab.classification import summarise as accuracies
 from labor_lib.lab.pipeline import read_record
 from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
+from labor_lib.lab.scene import Scene
 from labor_lib.labels import colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.runtime import write_text, writing
@@ -31,6 +32,7 @@ from labor_lib.runtime import write_text, writing
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
 SCORES = {"miou": "mIoU", "miou_16": "mIoU, 16 classes", "miou_13": "mIoU, 13 classes"}
+FOLDERS = ("--root", "--source-root", "--target-root", "--data", "--out")  # options of a command
 SHORT = ("source_only", "iast", "random_points", "margin_points", "ppl", "spl", "supervised")
 COMPARED = {  # paired differences: each method with its rivals, where a run has both
     "ppl": ("random_points",),
@@ -206,19 +208,16 @@ def write_report(out: Path) -> Path:
     run = SegmentationRun(out)
     summary = summarise(run.table, _native_pixels(run))
     texts = methods_table(summary)
-    groups = {
-        title: texts[summary["family"] == family]
-        for family, title in viz.FAMILIES.items()
-        if (summary["family"] == family).any()
-    }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    families = texts.groupby(summary["family"], sort=False)
+    groups = {viz.FAMILIES[family]: rows for family, rows in families}
+    template = jinja2.Template(
+        Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("report.html.jinja").render(
+    page = template.render(
         run=run,
         headline=run.title(_headline(summary)),
         statement=_statement(run),
@@ -263,11 +262,9 @@ def _best(rows: pd.DataFrame) -> str:
 
 def _statement(run: SegmentationRun) -> str:
     """What was run, on what."""
-    data, seeds = run.config.data, sorted(run.table["seed"].unique())
-    parts = [
-        f"{run.table['method'].nunique()} methods, {run.stages} stages, seeds "
-        f"{', '.join(map(str, seeds))}"
-    ]
+    data, methods = run.config.data, run.table["method"].nunique()
+    seeds = ", ".join(map(str, sorted(run.table["seed"].unique())))
+    parts = [f"{methods} methods, {run.stages} stages, seeds {seeds}"]
     for domain, images in (("source", data.drawn_source), ("target", data.drawn_train)):
         drawn = data.embedded and run.record.get(f"{domain}_root") is None
         what = f"{images} drawn images" if drawn else getattr(data, f"{domain}_layout")
@@ -332,14 +329,17 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
             "The selector's training",
             f"Seed {seed}. Loss 5 teaches both classifiers the pseudo labels; loss 6 rewards their "
             "disagreement. A person may be asked where they still disagree at the end.",
-            lambda: viz.selector_trace(
-                pd.concat(
-                    run.history(name, seed, stage, selector=True).assign(method=name, stage=stage)
-                    for name in selectors
-                    for stage in range(1, run.stages + 1)
-                )
-            ),
+            partial(_selector_figure, run, selectors, seed),
         )
+
+
+def _selector_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
+    parts = [
+        run.history(method, seed, stage, selector=True).assign(method=method, stage=stage)
+        for method in methods
+        for stage in range(1, run.stages + 1)
+    ]
+    return viz.selector_trace(pd.concat(parts))
 
 
 def _spread(images: int) -> list[int]:
@@ -377,30 +377,26 @@ def asked_figure(run: SegmentationRun, method: str, seed: int) -> Figure:
     Raises InputError where a stage's files are missing, damaged or of another number of images.
     """
     folder, stages = run.domains(seed).target, range(1, run.stages + 1)
-    columns = []  # one per stage
-    for stage in stages:
-        selection, masks = run.selection(method, seed, stage), run.masks(method, seed, stage)
+    points = METHODS[method].sees == "points"
+
+    def asked(stage: int, i: int) -> viz.Asked:
+        selection = run.selection(method, seed, stage)
         if len(selection) != len(folder):
             raise InputError(
                 f"{run.place(seed, method, f'stage{stage}')}: a selection of {len(selection)} "
                 f"images, but the split has {len(folder)}; restore the images of the run"
             )
-        columns.append(
-            [
-                viz.Scene(
-                    image=photo(folder, i),
-                    positions=selection.positions[i],
-                    answers=selection.answers[i],
-                    mask=masks[i],
-                    points=METHODS[method].sees == "points",
-                )
-                for i in _spread(len(folder))
-            ]
+        return Scene(
+            image=photo(folder, i),
+            positions=selection.positions[i],
+            answers=selection.answers[i],
+            mask=run.masks(method, seed, stage)[i],
+            points=points,
         )
-    rows = list(zip(*columns, strict=True))
-    titles = [f"stage {stage}" for stage in stages]
-    figure = viz.selection_grid(rows, run.class_set, titles)
-    return _with_classes(figure, run) if METHODS[method].sees == "points" else figure
+
+    rows = [[asked(stage, i) for stage in stages] for i in _spread(len(folder))]
+    figure = viz.selection_grid(rows, run.class_set, [f"stage {stage}" for stage in stages])
+    return _with_classes(figure, run) if points else figure
 
 
 # ---------------------------------------------------------------------------- docs/RESULTS.md
@@ -488,7 +484,7 @@ def _made_with(record: dict) -> str:
     made = ""
     if record.get("command"):
         words = shlex.split(record["command"])
-        folders = {i + 1 for i, word in enumerate(words) if word.endswith("root")}
+        folders = {i + 1 for i, word in enumerate(words) if word in FOLDERS}
         words = ["FOLDER" if i in folders else word for i, word in enumerate(words)]
         made = f"; made with `{' '.join(words)}`"
     return f"{made} ({record.get('device', '?')}, {record.get('precision', '?')})"
