@@ -440,10 +440,6 @@ def configure(
 ) -> ClassificationConfig:
     """The settings of a shift with a user's choices; raises InputError for those that clash."""
     config = shift_settings(shift)
-    if shift in FROM_FOLDERS and where.root is None:
-        raise InputError(f"shift '{shift}' needs --root: the folder of its images")
-    if bool(where.source) != bool(where.target):
-        raise InputError("--source and --target go together: give both domains, or neither")
     if (network or where.target) and shift != "folder":
         option = "--network" if network else "--source and --target"
         raise InputError(f"{option}: only for --shift folder, not for '{shift}'")

@@ -23,7 +23,7 @@ from labor_lib import config as presets
 from labor_lib.__main__ import main, number_list
 from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
-from labor_lib.lab.segmentation import SegmentationPhases, Roots
+from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.registry import METHODS, resolve
 from labor_lib.runtime import Progress, make_fabric
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from labor_lib.data.segmentation import LAYOUTS
-from labor_lib.methods.registry import CLASSIFICATION
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.selection.rules import RULES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "EXTEND.md").read_text(encoding="utf-8")

@@ -13,14 +13,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labor_lib.config import SMOKE
+from labor_lib.config import SHIFTS, SMOKE, Where, configure, settings
 from labor_lib.data import classification
 from labor_lib.errors import InputError
-from labor_lib.config import SHIFTS, Where, configure, settings
 from labor_lib.lab import family_runs, runs
 from labor_lib.lab.ui import guide
-from labor_lib.methods.registry import CLASSIFICATION, resolve
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import CLASSIFICATION, METHODS, resolve
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CASES = [(name, data) for name, advice in guide.ADVICE.items() for data in advice.data]

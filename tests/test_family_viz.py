@@ -21,7 +21,9 @@ def results(rows) -> pd.DataFrame:
     """(method, few, seed, accuracy[, target]) -> a table like results.csv."""
     rows = [(*row, "t") if len(row) == 4 else row for row in rows]
     table = pd.DataFrame(rows, columns=["method", "few", "seed", "accuracy", "target"])
-    return table.assign(title=[CLASSIFICATION[name].title for name in table["method"]], train_seconds=1.0)
+    return table.assign(
+        title=[CLASSIFICATION[name].title for name in table["method"]], train_seconds=1.0
+    )
 
 
 TABLE = results(

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from labor_lib.config import Where, configure, preset
-from labor_lib.data.classification import SHIFTS
+from labor_lib.drawn.digits import SHIFTS
 from labor_lib.drawn.streets import write_streets
 from labor_lib.drawn.styles import STYLES, draw_styles
 from labor_lib.lab.classification import ClassificationPhases

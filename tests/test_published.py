@@ -4,8 +4,7 @@ import pytest
 
 from labor_lib.errors import InputError
 from labor_lib.lab.published import published
-from labor_lib.methods.registry import CLASSIFICATION
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import CLASSIFICATION, METHODS
 
 # paper begins with, setting, method, budget -> score; typed anew from the sources
 SPOTS = {

@@ -26,8 +26,7 @@ from labor_lib.lab.report import (
 )
 from labor_lib.lab.runs import Run
 from labor_lib.labels import STREETS14, colourise
-from labor_lib.methods.registry import CLASSIFICATION
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.runtime import write_json
 from labor_lib.selection.record import Masks, Selection
 
@@ -83,7 +82,9 @@ def accuracies(values) -> pd.DataFrame:
     """(method, few, seed, accuracy[, target]) -> a table like results.csv."""
     values = [(*row, "t") if len(row) == 4 else row for row in values]
     table = pd.DataFrame(values, columns=["method", "few", "seed", "accuracy", "target"])
-    return table.assign(title=[CLASSIFICATION[name].title for name in table["method"]], train_seconds=1.0)
+    return table.assign(
+        title=[CLASSIFICATION[name].title for name in table["method"]], train_seconds=1.0
+    )
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from labor_lib.config import SMOKE
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
-from labor_lib.lab.segmentation import SegmentationPhases, Roots
 from labor_lib.lab.runs import Run, open_run
 from labor_lib.lab.scene import Scene
+from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.registry import resolve
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import Progress, load_weights, make_fabric
@@ -27,7 +27,9 @@ def project(tmp_path_factory):
     """A project's folder with a finished run in runs/streets."""
     folder = tmp_path_factory.mktemp("project")
     roots, progress = Roots(folder / "data"), Progress()
-    experiment = SegmentationPhases(TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress)
+    experiment = SegmentationPhases(
+        TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress
+    )
     experiment.run(resolve(["source_only", "random_pixels", "ppl"]), [0])
     progress.close()
     return folder

@@ -1,18 +1,18 @@
 """The embedded benchmark: exact pixels, published layouts, and a gap no colour transform closes."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from labor_lib.drawn import streets
-from labor_lib.drawn.streets import SPLITS, STREET_IDS, draw_scene, write_streets
+from labor_lib.drawn.streets import draw_scene, look, write, write_streets
+from labor_lib.drawn.streets.look import STREET_IDS
+from labor_lib.drawn.streets.write import SPLITS
 from labor_lib.errors import InputError
 
 SMALL = (32, 64)
@@ -77,15 +77,13 @@ def test_all_fourteen_classes_and_no_other(domain):
 def test_labels_lie_on_the_image(domain):
     images, labels = scenes(domain, 20, (56, 112))
     rows = np.broadcast_to(np.arange(56)[:, None], labels.shape[1:])
-    for above, below in ((streets.SKY, streets.BUILDING), (streets.BUILDING, streets.ROAD)):
+    for above, below in ((look.SKY, look.BUILDING), (look.BUILDING, look.ROAD)):
         assert rows[(labels == above).any(0)].mean() < rows[(labels == below).any(0)].mean()
     # The sky is bluer than all else, in every scene that shows much of it.
     blue = images[..., 2].astype(int) - images[..., 0]
     for image_blue, ids in zip(blue, labels, strict=True):
-        if (ids == streets.SKY).mean() > 0.05:
-            assert (
-                image_blue[ids == streets.SKY].mean() > image_blue[ids != streets.SKY].mean() + 10
-            )
+        if (ids == look.SKY).mean() > 0.05:
+            assert image_blue[ids == look.SKY].mean() > image_blue[ids != look.SKY].mean() + 10
     # Colours change at the borders of the labels: several times as much as elsewhere.
     step = np.abs(np.diff(images.astype(int), axis=2)).sum(-1)
     border = labels[:, :, 1:] != labels[:, :, :-1]
@@ -96,7 +94,7 @@ def test_labels_lie_on_the_image(domain):
 def test_any_size(size):
     image, labels = draw_scene("camera", 7, size)
     assert image.shape[:2] == labels.shape == size
-    assert {streets.ROAD, streets.SKY} <= set(labels.flat)
+    assert {look.ROAD, look.SKY} <= set(labels.flat)
 
 
 # Files
@@ -122,8 +120,8 @@ def test_layouts_and_modes(written):
         assert file.mode == "P"
         np.testing.assert_array_equal(np.asarray(file), game_labels)
         colours = np.asarray(file.convert("RGB"))
-    assert set(map(tuple, colours[game_labels == streets.ROAD])) == {(128, 64, 128)}
-    assert set(map(tuple, colours[game_labels == streets.SKY])) == {(70, 130, 180)}
+    assert set(map(tuple, colours[game_labels == look.ROAD])) == {(128, 64, 128)}
+    assert set(map(tuple, colours[game_labels == look.SKY])) == {(70, 130, 180)}
 
     folder, stem = written / "cityscapes", "val/camera/camera_000001_000019"
     camera, camera_labels = draw_scene("camera", (0, SPLITS["val"][0]), SMALL)
@@ -168,9 +166,9 @@ def test_workers_start_without_torch():
 def test_a_finished_set_is_used_again(written, monkeypatch):
     record = json.loads((written / "streets.json").read_text(encoding="utf-8"))
     assert record == json.loads(
-        json.dumps(asdict(streets.StreetsConfig(0, SMALL, source=5, train=4, val=2, test=3)))
+        json.dumps(asdict(write.StreetsConfig(0, SMALL, source=5, train=4, val=2, test=3)))
     )
-    monkeypatch.setattr(streets, "draw_scene", None)  # drawing anything would fail
+    monkeypatch.setattr(write, "draw_scene", None)  # drawing anything would fail
     assert write_streets(written, **FEW) == (written / "gta5", written / "cityscapes")
 
 
@@ -209,27 +207,43 @@ def test_bad_settings_are_named(setting, named, tmp_path):
 
 def test_leftovers_are_cleared(written, tmp_path):
     root = tmp_path / "set"
-    old, new = (tmp_path / f"set{streets._DRAWING}{end}" for end in ("old", "new"))
-    for folder in (old, new):
-        (folder / "gta5").mkdir(parents=True)
-    os.utime(old, (0, 0))  # abandoned long ago; the other may be somebody's drawing right now
+    (tmp_path / ".set.drawing" / "gta5").mkdir(parents=True)  # of a process that was killed
     root.mkdir()  # an empty folder is no obstacle
     write_streets(root, workers=1, **FEW)
-    assert not old.exists()
-    assert new.exists()
-    shutil.rmtree(new)
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert not (tmp_path / ".set.drawing").exists()
     assert files(root) == files(written)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "from labor_lib.drawn.streets import write_streets\n"
+        "if __name__ == '__main__':\n"
+        f"    write_streets({str(tmp_path / 'set')!r}, workers=2, progress=False)\n"
+    )
+    script = tmp_path / "draw.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)])
+    drawing = tmp_path / ".set.drawing"
+    deadline = time.monotonic() + 60
+    while not any(drawing.rglob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert any(drawing.rglob("*.png"))
+    parent.kill()
+    parent.wait()
+    time.sleep(3)
+    before = len(list(drawing.rglob("*.png")))
+    time.sleep(1)
+    assert len(list(drawing.rglob("*.png"))) == before < 860
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(streets, "draw_scene", stop)
+    monkeypatch.setattr(write, "draw_scene", stop)
     with pytest.raises(KeyboardInterrupt):
         write_streets(tmp_path / "set", workers=1, **FEW)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
 
 
 # The gap

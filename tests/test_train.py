@@ -1,4 +1,4 @@
-"""Batches, schedules, statistics, and a training that survives being killed."""
+"""Batches, statistics, and a training that survives being killed."""
 
 import copy
 from dataclasses import replace
@@ -9,28 +9,28 @@ import torch
 from torch import nn
 
 from labor_lib.errors import InputError
+from labor_lib.lab.pipeline import load_nets, save_nets
+from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import source_only_step
-from labor_lib.runtime import seed_everything
+from labor_lib.runtime import derive_seed, make_fabric, seed_everything
 from labor_lib.train import (
-    Material,
-    Schedule,
-    Stream,
+    ShuffledBatches,
     build_nets,
-    estimate_statistics,
     image_batches,
     predict,
-    rate_factor,
-    train,
+    ramp_and_decay,
+    segmentation_batches,
+    train_segmenter,
 )
 
 CPU = torch.device("cpu")
 
-# -------------------------------------------------------------------------------- schedule
+# --------------------------------------------------------------------------------- sampler
 
 
-def test_schedule_is_a_permutation_each_epoch():
+def test_sampler_is_a_permutation_each_epoch():
     steps = list(ShuffledBatches(7, 3, 0, 14, seed=5))
     assert all(len(step) == 3 for step in steps)
     flat = [number for step in steps for number in step]
@@ -44,7 +44,7 @@ def test_schedule_is_a_permutation_each_epoch():
 @pytest.mark.parametrize("images", [1, 4, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 @pytest.mark.parametrize("start", [1, 6, 19])
-def test_schedule_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
+def test_sampler_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
     whole = list(ShuffledBatches(images, batch_size, 0, 20, seed=1))
     tail = ShuffledBatches(images, batch_size, start, 20, seed=1)
     assert list(tail) == whole[start:]
@@ -59,9 +59,8 @@ def test_batch_larger_than_the_number_of_images():
 
 
 @pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
-def test_rate_factor_closed_form(tiny, ramp, power):
-    config = replace(tiny, train=replace(tiny.train, ramp_steps=ramp, poly_power=power))
-    found = [rate_factor(step, 20, config) for step in range(20)]
+def test_ramp_and_decay_closed_form(ramp, power):
+    found = [ramp_and_decay(step, 20, ramp, power) for step in range(20)]
     for step, factor in enumerate(found):
         rising = (step + 1) / ramp if ramp and step + 1 < ramp else 1
         assert factor == pytest.approx(rising * (1 - step / 20) ** power)
@@ -71,18 +70,27 @@ def test_rate_factor_closed_form(tiny, ramp, power):
 # ---------------------------------------------------------------------------------- stream
 
 
+def batches(fabric, config, folder, labels=None, **settings):
+    """(images, labels) of every step."""
+    whole = segmentation_batches(fabric, config, None, folder, labels, **settings)
+    return ((batch.target_images, batch.target_labels) for batch in whole(0))
+
+
+def numbers(images, batch_size, steps, seed):
+    return ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
+
+
 @pytest.mark.parametrize("cache", [True, False])
-def test_stream_normalises_and_keeps_labels(tiny, make_folder, cache):
+def test_batches_are_normalised_and_keep_labels(fabric, tiny, make_folder, cache):
     folder = make_folder(count=5, cache=cache)
     data = replace(tiny.data, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     config = replace(tiny, data=data, train=replace(tiny.train, flip=False))
-    stream = Stream(folder, folder.label, config, start=0, steps=3, seed=4, batch_size=4)
-    for numbers in ShuffledBatches(5, 4, 0, 3, seed=4):
-        images, labels = stream.next(CPU)
+    stream = batches(fabric, config, folder, folder.label, steps=3, seed=4, batch_size=4)
+    for places, (images, labels) in zip(numbers(5, 4, 3, 4), stream, strict=True):
         assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
         assert images.shape == (4, 3, 16, 32)
         assert labels.shape == (4, 16, 32)
-        for image, label, i in zip(images, labels, numbers, strict=True):
+        for image, label, i in zip(images, labels, places, strict=True):
             pixels = folder.image(i).double().numpy() / 255
             mean, std = np.array(data.mean), np.array(data.std)
             expected = (pixels - mean[:, None, None]) / std[:, None, None]
@@ -91,15 +99,14 @@ def test_stream_normalises_and_keeps_labels(tiny, make_folder, cache):
             assert (label == 255).any()
 
 
-def test_stream_flips_image_and_label_together(tiny, pictures):
+def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
     folder = pictures(3, size=(4, 6))
     labels = folder.images[:, 0].numpy() % 19  # a label that knows its image
-    stream = Stream(folder, lambda i: labels[i], tiny, start=0, steps=20, seed=0, batch_size=2)
+    stream = batches(fabric, tiny, folder, lambda i: labels[i], steps=20, seed=0, batch_size=2)
     seed_everything(0)
     flips = []
-    for numbers in ShuffledBatches(3, 2, 0, 20, seed=0):
-        images, found = stream.next(CPU)
-        for image, label, i in zip(images, found, numbers, strict=True):
+    for places, (images, found) in zip(numbers(3, 2, 20, 0), stream, strict=True):
+        for image, label, i in zip(images, found, places, strict=True):
             raw = ((image * 0.25 + 0.45) * 255).round().to(torch.uint8)
             flips.append(not torch.equal(raw, folder.images[i]))
             expected = folder.images[i].flip(-1) if flips[-1] else folder.images[i]
@@ -108,19 +115,16 @@ def test_stream_flips_image_and_label_together(tiny, pictures):
     assert 8 < sum(flips) < 32
 
 
-def test_stream_without_labels(tiny, pictures):
-    stream = Stream(pictures(3), None, tiny, start=0, steps=1, seed=0)
-    images, labels = stream.next(CPU)
+def test_batches_without_labels(fabric, tiny, pictures):
+    images, labels = next(batches(fabric, tiny, pictures(3), steps=1, seed=0))
     assert images.shape == (2, 3, 8, 12)
     assert labels is None
 
 
-def test_stream_leaves_kept_images_alone(tiny, make_folder):
+def test_batches_leave_kept_images_alone(fabric, tiny, make_folder):
     folder = make_folder(count=2, cache=True)
     before = folder.image(0).clone(), folder.label(0).clone()
-    stream = Stream(folder, folder.label, tiny, start=0, steps=4, seed=0)
-    for _ in range(4):
-        images, labels = stream.next(CPU)
+    for images, labels in batches(fabric, tiny, folder, folder.label, steps=4, seed=0):
         images.fill_(9)
         labels.fill_(9)
     assert torch.equal(folder.image(0), before[0])
@@ -130,15 +134,15 @@ def test_stream_leaves_kept_images_alone(tiny, make_folder):
 # ------------------------------------------------------------------------------- inference
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, None])
-def test_image_batches_in_order(tiny, pictures, batch_size):
+def test_image_batches_in_order_or_as_numbered(tiny, pictures):
     folder = pictures(7)
-    found = list(image_batches(folder, tiny, CPU, batch_size))
-    size = batch_size or tiny.data.inference_batch
-    assert [first for first, _ in found] == list(range(0, 7, size))
-    together = torch.cat([images for _, images in found])
     expected = (folder.images.double() / 255 - 0.45) / 0.25
-    torch.testing.assert_close(together.double(), expected, rtol=0, atol=1e-6)
+    config = replace(tiny, data=replace(tiny.data, inference_batch=3))
+    found = list(image_batches(folder, config, CPU))
+    assert [len(images) for images in found] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat(found).double(), expected, rtol=0, atol=1e-6)
+    (images,) = image_batches(folder, config, CPU, [torch.tensor([5, 0])])
+    torch.testing.assert_close(images.double(), expected[[5, 0]], rtol=0, atol=1e-6)
 
 
 def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
@@ -208,7 +212,7 @@ def material(make_folder):
     source = make_folder("gta5", count=5, cache=True)
     target = make_folder("cityscapes", count=4, labels=False)
     labels = np.random.default_rng(0).choice([0, 1, 9, 255], (4, 16, 32)).astype(np.uint8)
-    return Material(source, target, lambda i: labels[i])
+    return source, target, lambda i: labels[i]
 
 
 def fresh(config):
@@ -229,19 +233,11 @@ def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, ste
         if len(done) == kill_at:
             raise Killed
 
-    trace = train(
-        fabric,
-        nets,
-        step,
-        material,
-        config,
-        steps=steps,
-        learning_rate=1e-2,
-        seed=3,
-        checkpoint=checkpoint,
-        on_step=on_step,
-    )
-    return nets, trace, len(done)
+    history = train_segmenter(
+        fabric, nets, step, config, *material,
+        steps=steps, learning_rate=1e-2, seed=3, checkpoint=checkpoint, on_step=on_step,
+    )  # fmt: skip
+    return nets, history, len(done)
 
 
 @pytest.mark.parametrize(
@@ -267,9 +263,24 @@ def test_killed_training_ends_with_the_same_bits(
     resumed, again, done = run(fabric, tiny, material, checkpoint, step)
     assert done == left
     assert again == trace
-    for name, net in whole.named().items():
+    for name, net in whole.items():
         for key, value in net.state_dict().items():
-            assert torch.equal(value, resumed.named()[name].state_dict()[key]), f"{name} {key}"
+            assert torch.equal(value, resumed[name].state_dict()[key]), f"{name} {key}"
+
+
+def test_training_in_bf16_follows_fp32(fabric, tiny, material, tmp_path):
+    """Every published number comes from bf16 training."""
+    config = replace(tiny, train=replace(tiny.train, checkpoint_steps=1000))
+    half = make_fabric("cpu", "bf16-mixed")
+    _, whole, _ = run(fabric, config, material, None, labor_step, steps=12)
+    nets, found, _ = run(half, config, material, None, labor_step, steps=12)
+    assert next(nets["segmenter"].parameters()).dtype == torch.float32
+    for a, b in zip(whole, found, strict=True):
+        assert a.keys() == b.keys()
+        assert all(np.isfinite(value) for value in b.values())
+    assert found[0]["source"] == pytest.approx(whole[0]["source"], rel=0.02)
+    assert found[0] != whole[0], "these numbers were not rounded to bf16"
+    assert np.mean([row["source"] for row in found[-3:]]) < found[0]["source"]
 
 
 def test_same_seed_same_training(fabric, tiny, material, tmp_path):
@@ -293,7 +304,7 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
     def spy(fabric, nets, opts, batch, config):
         assert nets["segmenter"].training
         rates = [group["lr"] for group in opts["segmenter"].param_groups]
-        rates += [group["lr"] for group in opts.discriminators[0].param_groups]
+        rates += [group["lr"] for group in opts["discriminator0"].param_groups]
         seen.append((batch, rates))
         return {"loss": 0.0}
 
@@ -305,11 +316,10 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
         assert batch.source_labels.shape == batch.target_labels.shape == (2, 16, 32)
         assert set(batch.target_labels.unique().tolist()) <= {0, 1, 9, 255}
 
-    only_source = Material(source=material.source)
-    run(fabric, config, only_source, tmp_path / "b.pt", spy, steps=1)
+    source, target, _ = material
+    run(fabric, config, (source, None), tmp_path / "b.pt", spy, steps=1)
     assert seen[-1][0].target_images is None
-    without_labels = Material(target=material.target)
-    run(fabric, config, without_labels, tmp_path / "c.pt", spy, steps=1)
+    run(fabric, config, (None, target), tmp_path / "c.pt", spy, steps=1)
     batch = seen[-1][0]
     assert batch.source_images is None
     assert batch.target_labels is None
@@ -318,13 +328,13 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
 
 def test_nets_round_trip(tiny, tmp_path):
     nets, other = fresh(tiny), build_nets(tiny, 14)
-    nets.save(tmp_path)
+    save_nets(nets, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"segmenter.safetensors", "discriminator0.safetensors"}
-    other.load(tmp_path)
-    for name, net in nets.named().items():
-        loaded = other.named()[name].state_dict()
+    load_nets(other, tmp_path)
+    for name, net in nets.items():
+        loaded = other[name].state_dict()
         assert all(torch.equal(value, loaded[key]) for key, value in net.state_dict().items())
     (tmp_path / "discriminator0.safetensors").unlink()
     with pytest.raises(InputError, match="discriminator0"):
-        other.load(tmp_path)
+        load_nets(other, tmp_path)

@@ -2,7 +2,6 @@
 
     folders    read_domains (DOMAIN/CLASS/*: PACS, Office-Home, DomainNet), read_lists (DomainNet)
     digits     mnistm_shift (MNIST -> MNIST-M), read_ccsa (split files of CCSA's authors)
-    embedded   SHIFTS (source -> target), styles (four domains); drawn, offline
 
 Whatever is wrong with a folder raises `InputError`; what needs no decoding, when it is opened.
 """
@@ -10,7 +9,7 @@ Whatever is wrong with a folder raises `InputError`; what needs no decoding, whe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -24,9 +23,6 @@ from torch.nn.functional import pad
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from labor_lib.data.pictures import ENDINGS, read_rgb
-from labor_lib.drawn import digits
-from labor_lib.drawn.styles import CLASSES as SHAPES
-from labor_lib.drawn.styles import STYLES, draw_styles
 from labor_lib.errors import InputError
 from labor_lib.runtime import derive_seed
 
@@ -124,60 +120,6 @@ def few(domain: Domain, n: int, seed: int) -> Domain:
             )
         chosen.append(members[torch.randperm(len(members), generator=generator)[:n]])
     return domain.take(torch.cat(chosen))
-
-
-# -------------------------------------------------------------------------- embedded shifts
-
-PRINTED = 250  # digits of each class, of which a fifth is for validation
-COPIES = 4  # of each digit of a training domain of "textured"
-
-
-def _fonts(seed: int) -> Shift:
-    """Printed digits -> handwritten ones, 1 x 16 x 16."""
-    rng = np.random.default_rng(derive_seed("fonts", seed))
-    labels = np.repeat(np.arange(10), PRINTED)
-    source = make_domain("printed", digits.DIGITS, digits.printed(labels, 16, rng), labels)
-    images, labels = digits.handwritten()
-    target = make_domain("handwritten", digits.DIGITS, digits.enlarged(images, 16), labels)
-    return Shift(*split(source, (0.8, 0.2), seed), *split(target, (0.6, 0.4), seed))
-
-
-def _textured(seed: int) -> Shift:
-    """Handwritten digits, white on black -> other ones on textured colour, 3 x 32 x 32.
-
-    The 1,797 digits are divided first, then drawn: `COPIES` times for training, at other places
-    and on other backgrounds, and once for validation and test. So `few` of the target may draw two
-    pictures of one digit.
-    """
-    rng = np.random.default_rng(derive_seed("textured", seed))
-    images, labels = digits.handwritten()
-    numbers = make_domain("digits", digits.DIGITS, np.arange(len(labels))[:, None, None], labels)
-    drawn = []
-    for part, name, copies in zip(
-        split(numbers, (0.40, 0.10, 0.30, 0.20), seed),
-        ("plain", "plain", "textured", "textured"),
-        (COPIES, 1, COPIES, 1),
-        strict=True,
-    ):
-        chosen = part.images.flatten().repeat(copies).numpy()
-        plain = digits.placed(images[chosen], 32, rng)  # N x 32 x 32
-        if name == "plain":
-            pictures = np.repeat(plain[:, None], 3, axis=1)
-        else:
-            pictures = digits.blended(plain, digits.textures(len(chosen), 32, rng))
-        drawn.append(make_domain(name, digits.DIGITS, pictures, labels[chosen]))
-    return Shift(*drawn)
-
-
-SHIFTS: dict[str, Callable[[int], Shift]] = {"fonts": _fonts, "textured": _textured}
-
-
-def styles(seed: int) -> dict[str, Domain]:
-    """Seven shapes in four styles, 3 x 48 x 48: {"photo", "cartoon", "sketch", "painting"}."""
-    return {
-        style: make_domain(style, SHAPES, *draw_styles(style, per_class=60, seed=seed))
-        for style in STYLES
-    }
 
 
 # ------------------------------------------------------------------------ folders of images

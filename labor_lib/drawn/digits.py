@@ -8,6 +8,7 @@ JMLR 2016, 5.2.4): |background - digit| in every channel. There the backgrounds 
 photographs (BSDS500), here `textures` draws them; real ones go through the same function.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-DIGITS = tuple("0123456789")
+from labor_lib.data.classification import DIGITS, Shift, blended, make_domain, split
+from labor_lib.runtime import derive_seed
 
 # Files of matplotlib that hold ordinary digits.
 FONTS = (
@@ -128,12 +130,6 @@ def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 
-def blended(digits: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
-    """|background - digit| in each channel: N x h x w and N x 3 x h x w uint8 -> N x 3 x h x w."""
-    digits = digits[:, None].astype(np.int16)  # N x 1 x h x w
-    return np.abs(backgrounds.astype(np.int16) - digits).astype(np.uint8)
-
-
 def placed(images: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """Digits at 3/4 size near the middle: N x 8 x 8 in [0, 1] -> N x size x size uint8."""
     large = 3 * size // 4
@@ -143,3 +139,49 @@ def placed(images: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarra
         top, left = rng.integers(0, room + 1, 2)
         frame[top : top + large, left : left + large] = digit
     return frames
+
+
+# ------------------------------------------------------------------------------- the shifts
+
+PRINTED = 250  # digits of each class, of which a fifth is for validation
+COPIES = 4  # of each digit of a training domain of "textured"
+
+
+def _fonts(seed: int) -> Shift:
+    """Printed digits -> handwritten ones, 1 x 16 x 16."""
+    rng = np.random.default_rng(derive_seed("fonts", seed))
+    labels = np.repeat(np.arange(10), PRINTED)
+    source = make_domain("printed", DIGITS, printed(labels, 16, rng), labels)
+    images, labels = handwritten()
+    target = make_domain("handwritten", DIGITS, enlarged(images, 16), labels)
+    return Shift(*split(source, (0.8, 0.2), seed), *split(target, (0.6, 0.4), seed))
+
+
+def _textured(seed: int) -> Shift:
+    """Handwritten digits, white on black -> other ones on textured colour, 3 x 32 x 32.
+
+    The 1,797 digits are divided first, then drawn: `COPIES` times for training, at other places
+    and on other backgrounds, and once for validation and test. So `few` of the target may draw two
+    pictures of one digit.
+    """
+    rng = np.random.default_rng(derive_seed("textured", seed))
+    images, labels = handwritten()
+    numbers = make_domain("digits", DIGITS, np.arange(len(labels))[:, None, None], labels)
+    drawn = []
+    for part, name, copies in zip(
+        split(numbers, (0.40, 0.10, 0.30, 0.20), seed),
+        ("plain", "plain", "textured", "textured"),
+        (COPIES, 1, COPIES, 1),
+        strict=True,
+    ):
+        chosen = part.images.flatten().repeat(copies).numpy()
+        plain = placed(images[chosen], 32, rng)  # N x 32 x 32
+        if name == "plain":
+            pictures = np.repeat(plain[:, None], 3, axis=1)
+        else:
+            pictures = blended(plain, textures(len(chosen), 32, rng))
+        drawn.append(make_domain(name, DIGITS, pictures, labels[chosen]))
+    return Shift(*drawn)
+
+
+SHIFTS: dict[str, Callable[[int], Shift]] = {"fonts": _fonts, "textured": _textured}

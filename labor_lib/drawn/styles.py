@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from labor_lib.data.classification import Domain, make_domain
 from labor_lib.runtime import derive_seed
 
 CLASSES = ("arrow", "cross", "fish", "heart", "house", "moon", "star")
@@ -256,3 +257,11 @@ def draw_styles(
         picture = Image.fromarray((255 * np.clip(drawn, 0, 1)).astype(np.uint8)).reduce(_FINE)
         image[:] = np.asarray(picture).transpose(2, 0, 1)
     return images, labels
+
+
+def styles(seed: int) -> dict[str, Domain]:
+    """Seven shapes in four styles, 3 x 48 x 48: {"photo", "cartoon", "sketch", "painting"}."""
+    return {
+        style: make_domain(style, CLASSES, *draw_styles(style, per_class=60, seed=seed))
+        for style in STYLES
+    }

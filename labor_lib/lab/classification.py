@@ -25,10 +25,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labor_lib.config import ClassificationConfig, Where
+from labor_lib.config import FROM_FOLDERS, ClassificationConfig, Where
 from labor_lib.data import classification as data
-from labor_lib.data.classification import SHIFTS as DRAWN_SHIFTS
-from labor_lib.data.classification import styles
+from labor_lib.drawn.digits import SHIFTS as DRAWN_SHIFTS
+from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
@@ -92,6 +92,10 @@ class Data:
 
     def __init__(self, config: ClassificationConfig, where: Where):
         self.config, self.where = config, where
+        if config.shift in FROM_FOLDERS and where.root is None:
+            raise InputError(f"shift '{config.shift}' needs --root: the folder of its images")
+        if bool(where.source) != bool(where.target):
+            raise InputError("--source and --target go together: give both domains, or neither")
         self.generalises = config.shift == "styles" or (
             config.shift == "folder" and not where.target
         )

@@ -1,0 +1,202 @@
+"""Sets of scenes on disk, in the published folder layouts of GTA5 and Cityscapes."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+from PIL import Image
+from tqdm.auto import tqdm
+
+from labor_lib.drawn.streets.look import (
+    DEFAULT_GAP,
+    DEFAULT_SIZE,
+    LABEL_COLOURS,
+    Domain,
+)
+from labor_lib.drawn.streets.scene import (
+    _check,
+    draw_scene,
+)
+from labor_lib.errors import InputError
+
+# The scene numbers of each split. They never overlap, so no scene is drawn in two splits.
+SPLITS = {
+    "source": range(0, 1_000_000),
+    "train": range(1_000_000, 2_000_000),
+    "val": range(2_000_000, 3_000_000),
+    "test": range(3_000_000, 4_000_000),
+}
+
+
+@dataclass(frozen=True)
+class StreetsConfig:
+    """All that decides the pixels of a set; kept in its streets.json."""
+
+    scene_seed: int = 0
+    size: tuple[int, int] = DEFAULT_SIZE  # height, width
+    gap: float = DEFAULT_GAP
+    source: int = 400  # images of each split
+    train: int = 300
+    val: int = 60
+    test: int = 100
+    version: int = 1  # of the drawing; raised whenever the same seed gives other pixels
+
+    def check(self) -> None:
+        _check(self.size, self.gap)
+        if not 0 <= self.scene_seed < 2**32:
+            raise InputError(f"scene_seed {self.scene_seed} must lie between 0 and 2**32 - 1")
+        for split, numbers in SPLITS.items():
+            count = getattr(self, split)
+            if not 0 <= count <= len(numbers):
+                raise InputError(f"{split} {count} must lie between 0 and {len(numbers)} images")
+
+
+def _image_paths(split: str, number: int) -> tuple[Path, Path]:
+    """Where image `number` (from 0) of a split and its labels lie below the root."""
+    if split == "source":
+        name = f"{number + 1:05d}.png"
+        return Path("gta5/images", name), Path("gta5/labels", name)
+    stem = f"camera_{number + 1:06d}_000019"
+    return (
+        Path("cityscapes/leftImg8bit", split, "camera", f"{stem}_leftImg8bit.png"),
+        Path("cityscapes/gtFine", split, "camera", f"{stem}_gtFine_labelIds.png"),
+    )
+
+
+def _write_scene(root: Path, config: StreetsConfig, split: str, number: int) -> None:
+    """Draw one scene and write its two files. Runs in the workers."""
+    domain: Domain = "game" if split == "source" else "camera"
+    seed = (config.scene_seed, SPLITS[split][number])
+    image, labels = draw_scene(domain, seed, config.size, config.gap)
+    image_path, label_path = (root / path for path in _image_paths(split, number))
+    Image.fromarray(image).save(image_path, compress_level=1)
+    label_image = Image.fromarray(labels)
+    if split == "source":  # GTA5's label files are palette PNGs
+        label_image = Image.frombytes("P", label_image.size, labels.tobytes())
+        label_image.putpalette([channel for colour in LABEL_COLOURS for channel in colour])
+    label_image.save(label_path, compress_level=1)
+
+
+def _write_some(root: Path, config: StreetsConfig, jobs: Sequence[tuple[str, int]]) -> int:
+    for split, number in jobs:
+        _write_scene(root, config, split, number)
+    return len(jobs)
+
+
+def _end_with_parent() -> None:
+    """A worker ends when the process that started it is killed."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _written(
+    root: Path, config: StreetsConfig, jobs: Sequence[tuple[str, int]], workers: int
+) -> Iterator[int]:
+    """Write all scenes; yield how many more are done, again and again."""
+    lots = [jobs[start : start + 8] for start in range(0, len(jobs), 8)]
+    if workers <= 1:
+        for lot in lots:
+            yield _write_some(root, config, lot)
+        return
+    # "spawn" starts clean workers on every system, and never copies a parent's GPU or threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+        try:
+            yield from pool.map(partial(_write_some, root, config), lots)
+        except BrokenProcessPool:
+            raise InputError(
+                "workers could not draw the streets: pass workers=1, or call write_streets "
+                "below `if __name__ == '__main__':`"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _finished(root: Path, config: StreetsConfig) -> bool:
+    """Whether root holds this very set; raises InputError where it holds anything else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    record = root / "streets.json"
+    if not record.is_file():
+        raise InputError(f"{root} holds something else: choose another folder or empty it")
+    wanted = json.loads(json.dumps(asdict(config)))
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        differs = [f"{k} is {found[k]} there, {v} here" for k, v in wanted.items() if found[k] != v]
+    except (ValueError, LookupError, TypeError):
+        raise InputError(f"{record} cannot be read: delete {root} to draw it again") from None
+    if differs:
+        raise InputError(
+            f"{root} holds streets drawn otherwise ({'; '.join(differs)}): choose another folder "
+            "or delete it"
+        )
+    return True
+
+
+def write_streets(
+    root: Path,
+    *,
+    scene_seed: int = 0,
+    size: tuple[int, int] = DEFAULT_SIZE,
+    gap: float = DEFAULT_GAP,
+    source: int = 400,
+    train: int = 300,
+    val: int = 60,
+    test: int = 100,
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[Path, Path]:
+    """Draw a set of streets below root, unless it is there; return (source root, target root).
+
+    The source lies in `gta5/` in the layout of GTA5, the target in `cityscapes/` in that of
+    Cityscapes. The set appears under its name only when it is complete. `workers` is the number
+    of processes (by default one per core); it changes the time, never a pixel.
+    """
+    root = Path(root)
+    config = StreetsConfig(scene_seed, tuple(size), gap, source, train, val, test)
+    config.check()
+    if not _finished(root, config):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f".{root.name}.lock")):  # another process waits, then finds it
+            if not _finished(root, config):
+                _draw(root, config, workers, progress)
+    return root / "gta5", root / "cityscapes"
+
+
+def _draw(root: Path, config: StreetsConfig, workers: int | None, progress: bool) -> None:
+    jobs = [(split, number) for split in SPLITS for number in range(getattr(config, split))]
+    if workers is None:  # a worker takes a while to start, so few images are drawn right here
+        workers = min(os.cpu_count() or 1, 1 + len(jobs) // 100)
+    drawing = root.with_name(f".{root.name}.drawing")
+    shutil.rmtree(drawing, ignore_errors=True)  # of a process that was killed
+    try:
+        for split in SPLITS:
+            for path in _image_paths(split, 0):
+                (drawing / path).parent.mkdir(parents=True, exist_ok=True)
+        bar = tqdm(
+            total=len(jobs),
+            desc="drawing streets",
+            unit="image",
+            disable=not progress,
+            leave="ipykernel" not in sys.modules,  # in a notebook it vanishes when done
+        )
+        with bar:
+            for done in _written(drawing, config, jobs, workers):
+                bar.update(done)
+        record = json.dumps(asdict(config), indent=2) + "\n"
+        (drawing / "streets.json").write_text(record, encoding="utf-8")
+        if root.exists():
+            root.rmdir()  # an empty folder: some systems would not rename onto it
+        drawing.rename(root)
+    finally:
+        shutil.rmtree(drawing, ignore_errors=True)
