@@ -13,10 +13,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labor_lib.config import SHIFTS, SMOKE, Where, configure, settings
-from labor_lib.data import classification
+from labor_lib.config import SHIFTS, SMOKE, Where, configure
 from labor_lib.errors import InputError
-from labor_lib.lab import family_runs, runs
+from labor_lib.lab import classification as lab
+from labor_lib.lab import runs
 from labor_lib.lab.ui import guide
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, resolve
 
@@ -136,7 +136,7 @@ def test_the_advised_method_is_run(name, data):
         assert set(methods) <= set(METHODS)
         assert own in methods or name == "given_pixels"
     else:
-        assert set(methods) <= set(settings(data).methods)
+        assert set(methods) <= set(SHIFTS[data].methods)
         assert own in methods or advice.reading
     assert methods[0] == "source_only"
 
@@ -177,10 +177,9 @@ def project(tmp_path_factory):
 def tiny(project, monkeypatch):
     """No finished run, and trainings of a few steps, kept from one case to the next."""
     monkeypatch.setenv("LABOR_RUN", "small")
-    monkeypatch.setattr(runs, "PROJECT", project)
+    monkeypatch.setenv("LABOR_HOME", str(project))
     monkeypatch.setattr(runs, "preset", lambda name: replace(SMOKE, preset=name))
-    monkeypatch.setattr(family_runs, "SMALL", project / "family-small")
-    monkeypatch.setattr(classification, "styles", _styles)
+    monkeypatch.setattr(lab, "styles", _styles)
     for name in ("textured", "fonts", "styles"):
         config = SHIFTS[name]
         short = replace(
@@ -188,11 +187,11 @@ def tiny(project, monkeypatch):
             select_every=3 if config.training.select_every else 0,
         )  # fmt: skip
         monkeypatch.setitem(SHIFTS, name, replace(config, training=short))
-        if name in classification.SHIFTS:
-            monkeypatch.setitem(classification.SHIFTS, name, _shift(name))
+        if name in lab.DRAWN_SHIFTS:
+            monkeypatch.setitem(lab.DRAWN_SHIFTS, name, _shift(name))
 
 
-_draw_styles, _draw = classification.styles, dict(classification.SHIFTS)
+_draw_styles, _draw = lab.styles, dict(lab.DRAWN_SHIFTS)
 
 
 def _fewer(domain, every=5):

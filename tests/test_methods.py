@@ -328,8 +328,8 @@ def adversarial_by_hand(nets, batch, weights, on_target=None):
 
 
 def assert_same(nets, expected):
-    for name, net in nets.named().items():
-        wanted = expected.named()[name].state_dict()
+    for name, net in nets.items():
+        wanted = expected[name].state_dict()
         for key, value in net.state_dict().items():
             torch.testing.assert_close(
                 value, wanted[key], rtol=1e-5, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}"
@@ -473,7 +473,7 @@ def test_discriminator_learns_to_tell_the_domains(fabric, tiny):
     config, nets, opts, batch = material(tiny, 1)
     config = replace(config, adversarial=replace(config.adversarial, level_weights=(0.0,)))
     opts["segmenter"] = torch.optim.SGD(nets["segmenter"].parameters(), 0.0)
-    opts.discriminators = [torch.optim.Adam(discriminators(nets)[0].parameters(), 1e-2)]
+    opts["discriminator0"] = torch.optim.Adam(nets["discriminator0"].parameters(), 1e-2)
     batch.target_images = batch.target_images * 0.1 + 2
     for _ in range(40):
         adaptsegnet_step(fabric, nets, opts, batch, config)

@@ -1,5 +1,7 @@
 """Opening runs: what a view holds is what the run saw; the small preset where a run is missing."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +13,13 @@ from labor_lib.config import SMOKE
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
-from labor_lib.lab.runs import Run, open_run
+from labor_lib.lab.runs import SegmentationRun, open_run
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
+from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.registry import resolve
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import Progress, load_weights, make_fabric
-from labor_lib.train import estimate_statistics
 
 TWO_STAGES = replace(SMOKE, budget=replace(SMOKE.budget, stages=2))
 
@@ -37,13 +39,13 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def run(project):
-    return Run(project / "runs" / "streets")
+    return SegmentationRun(project / "runs" / "streets")
 
 
 @pytest.fixture
 def home(project, monkeypatch):
     """`open_run` looks into the project's folder; its small preset is the smoke preset."""
-    monkeypatch.setattr(runs, "PROJECT", project)
+    monkeypatch.setenv("LABOR_HOME", str(project))
     monkeypatch.setattr(runs, "preset", lambda name: replace(TWO_STAGES, preset=name))
     monkeypatch.delenv("LABOR_RUN", raising=False)
     return project
@@ -94,17 +96,38 @@ def test_view_is_what_the_stage_saw(run, stage):
     assert view.points
 
 
-def test_the_asker_is_kept_beside_the_phases_and_leaves_them_alone(run):
-    folder = run.folder / "seed0"
-    before = (folder / "adversarial" / "segmenter.safetensors").read_bytes()
-    first = run.asker("ppl", 0, 1).state_dict()
-    kept = folder / "adversarial_on_target.safetensors"
-    assert kept.exists()
-    assert (folder / "adversarial" / "segmenter.safetensors").read_bytes() == before
-    again = Run(run.folder).asker("ppl", 0, 1).state_dict()
-    torch.testing.assert_close(again, first)
+def test_looking_writes_nothing_into_a_run(run):
+    def contents():
+        return {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+
+    before = contents()
+    adapted = run.asker("ppl", 0, 1).state_dict()
+    run.view("ppl", 0, 2, 0)
+    run.predictions("ppl", 0, [0])
+    assert contents() == before
     raw = run.warmed_up("adversarial").state_dict()
-    assert any(not torch.equal(raw[key], first[key]) for key in first if "running" in key)
+    assert any(not torch.equal(raw[key], adapted[key]) for key in adapted if "running" in key)
+
+
+def test_a_run_folder_of_the_first_version_opens_and_goes_on(project, tmp_path):
+    """config.json without a version, a command and what identifies the images."""
+    folder = shutil.copytree(project / "runs/streets", tmp_path / "old")
+    record = json.loads((folder / "config.json").read_text())
+    for name in ("version", "command", "images"):
+        del record[name]
+    record["settings"]["train"]["clip_norm"] = 0.0  # a setting that is gone
+    (folder / "config.json").write_text(json.dumps(record))
+    run = SegmentationRun(folder)
+    assert run.config == TWO_STAGES
+    assert run.record["command"] == ""
+    kept = (folder / "seed0/ppl/stage2/phase.json").read_bytes()
+    with Progress() as progress:
+        phases = SegmentationPhases(
+            TWO_STAGES, folder, Roots(project / "data"), make_fabric(), progress, "labor run"
+        )
+        table = phases.run(resolve(["ppl", "adaptsegnet"]), [0])
+    assert set(table["method"]) == {"source_only", "adaptsegnet", "ppl", "random_pixels"}
+    assert (folder / "seed0/ppl/stage2/phase.json").read_bytes() == kept
 
 
 def test_pair_disagrees_where_the_stored_mask_says(run):
@@ -168,10 +191,10 @@ def test_traces(run):
 
 
 def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path))
     before = run.domains(0).target.image(0)
     run.record["data_root"] = str(tmp_path / "gone")
-    elsewhere = Run(run.folder)
+    elsewhere = SegmentationRun(run.folder)
     elsewhere.record = run.record
     drawn = elsewhere.domains(0).target
     assert tmp_path in drawn.root.parents
@@ -181,20 +204,23 @@ def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
 def test_open_run_takes_the_finished_streets(home, capsys):
     run = open_run("ppl", "source_only")
     assert run.folder == home / "runs" / "streets"
-    assert capsys.readouterr().out == "Opened the run 'streets': 3 methods, seed 0.\n"
+    assert (
+        "Opened the run 'streets': source_only, ppl, random_pixels; seeds 0."
+        in capsys.readouterr().out
+    )
 
 
 def test_open_run_trains_small_what_the_streets_lack(home, capsys):
     run = open_run("adabn")
     assert run.folder == home / "runs" / "small"
     assert run.small
-    assert run.title("Masks") == "Masks (small preset)"
+    assert run.title("Masks") == "Masks (small run)"
     assert run.methods == ["source_only", "adabn"]
     said = capsys.readouterr().out
     assert "Training adabn at the small preset (runs/streets lacks them" in said
-    assert "Trained and opened the run 'small'" in said
+    assert "Opened the small run 'small'" in said
     open_run("adabn")
-    assert "Trained" not in capsys.readouterr().out
+    assert "Training" not in capsys.readouterr().out
 
 
 def test_labor_run_decides(home, monkeypatch, capsys):
@@ -208,5 +234,5 @@ def test_labor_run_decides(home, monkeypatch, capsys):
 
 
 def test_unknown_method(home):
-    with pytest.raises(InputError, match="unknown method 'pp'"):
+    with pytest.raises(InputError, match="method 'pp' is unknown"):
         open_run("pp")

@@ -393,7 +393,8 @@ def test_a_source_layout_has_no_split_to_score_on(tmp_path):
 
 def test_worked_example_of_a_layout(tmp_path, monkeypatch):
     """The layout that docs/ adds: its code runs, and reads a folder of that shape."""
-    text = (Path(__file__).parents[1] / "docs/extend_layout.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs/EXTEND.md").read_text(encoding="utf-8")
+    text = text[text.index("## A dataset layout") :]
     monkeypatch.setattr("labor_lib.data.segmentation.LAYOUTS", dict(LAYOUTS))
     exec(re.search("```python\n(.*?)```", text, re.DOTALL)[1], {})
     for i in range(2):

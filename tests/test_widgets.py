@@ -681,10 +681,11 @@ def test_an_unknown_answer_is_reported():
 
 
 def test_the_worked_example_of_the_documentation_runs(run):
-    text = (Path(__file__).parents[1] / "docs" / "extend_widget.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs" / "EXTEND.md").read_text(encoding="utf-8")
+    text = text[text.index("## A widget") :]
     code = re.search(r"```python\n(.+?)```", text, re.DOTALL)[1]
     names = {}
-    exec(compile(code, "extend_widget.md", "exec"), names)
+    exec(compile(code, "EXTEND.md", "exec"), names)
     widget = names["ErrorMap"](run, "spl")
     assert widget.error == ""
     before = widget.picture.png

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from labor_lib.config import ClassificationConfig
+from labor_lib.config import SHIFTS, ClassificationConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.ccsa import ccsa_step
@@ -173,7 +173,11 @@ CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
 def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
     """Methods by name, "main" and "all" standing for groups: of segmentation, or with a
     configuration those that apply to its shift. Raises InputError for others."""
-    known = METHODS if config is None else {name: CLASSIFICATION[name] for name in config.methods}
+    known = METHODS
+    if config is not None:
+        listed = {name for shift in SHIFTS.values() for name in shift.methods}
+        own = [name for name in CLASSIFICATION if name not in listed]  # these apply to every shift
+        known = {name: CLASSIFICATION[name] for name in (*config.methods, *own)}
     groups = {"all": list(known), "main": list(MAIN if config is None else config.main)}
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
