@@ -379,7 +379,7 @@ def asked_figure(run: SegmentationRun, method: str, seed: int) -> Figure:
     folder, stages = run.domains(seed).target, range(1, run.stages + 1)
     points = METHODS[method].sees == "points"
 
-    def asked(stage: int, i: int) -> viz.Asked:
+    def asked(stage: int, i: int) -> Scene:
         selection = run.selection(method, seed, stage)
         if len(selection) != len(folder):
             raise InputError(
