@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labor_lib.data.classification import Domain
 from labor_lib.config import SHIFTS
-from labor_lib.family_train import Prepare, batches
-from labor_lib.lab.classification import Problem
+from labor_lib.data.classification import Domain
+from labor_lib.lab.classification import Problem, build
 from labor_lib.methods.ccsa import ccsa_loss, ccsa_step, distances, make_pairs
 from labor_lib.methods.dann import dann_step, domain_loss, reversal_scale, reverse_gradient
 from labor_lib.methods.erm import erm_step
-from labor_lib.methods.registry import CLASSIFICATION, build
+from labor_lib.methods.registry import CLASSIFICATION
 from labor_lib.methods.sagnet import (
     adversarial_loss,
     early_affines,
@@ -40,6 +39,7 @@ from labor_lib.methods.sagnet import (
     sagnet_step,
 )
 from labor_lib.runtime import make_fabric, precision_of, seed_everything
+from labor_lib.train import classification_batches
 
 WARM = 2  # steps that are not counted
 
@@ -197,11 +197,13 @@ def made(fabric, method: str, shift: str, problem: Problem, steps: int):
     pairs = None
     if method == "ccsa":
         pairs = make_pairs(problem.sources[0].labels, problem.few.labels, config.ccsa.negatives, 0)
-    stream = batches(
-        CLASSIFICATION[method], problem, training, Prepare(training, fabric.device),
-        pairs=pairs, start=0, steps=steps, seed=0,
-    )  # fmt: skip
-    own = CLASSIFICATION[method].config
+    known = CLASSIFICATION[method]
+    of_target = {"few": problem.few, "nothing": None}.get(known.sees, problem.target_train)
+    stream = classification_batches(
+        fabric, training, problem.sources if known.source else (), of_target,
+        pairs=pairs, steps=steps, seed=0,
+    )(0)  # fmt: skip
+    own = known.settings
     return nets, opts, stream, getattr(config, own) if own else None
 
 

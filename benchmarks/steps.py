@@ -18,12 +18,14 @@ import torch
 
 from labor_lib.config import STREETS
 from labor_lib.lab.segmentation import Domains, Roots
+from labor_lib.methods.iast import write_pseudo_labels
+from labor_lib.methods.labor import train_selector
 from labor_lib.methods.registry import METHODS
 from labor_lib.methods.source_only import supervised_step
 from labor_lib.runtime import make_fabric, precision_of, seed_everything
 from labor_lib.selection.record import Selection
-from labor_lib.selection.select import select, train_selector, write_pseudo_labels
-from labor_lib.train import Material, build_nets, train
+from labor_lib.selection.select import select
+from labor_lib.train import build_nets, train_segmenter
 
 WARM = 3  # steps that are not counted
 
@@ -37,18 +39,17 @@ def step_times(fabric, step, material, steps: int) -> list[float]:
     def note(losses):
         moments.append(time.perf_counter())  # losses are numbers: the device has finished
 
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            fabric, nets, step, material, STREETS, steps=steps + WARM, learning_rate=1e-3, seed=0,
-            checkpoint=Path(folder) / "unfinished.pt", on_step=note,
-        )  # fmt: skip
+    train_segmenter(
+        fabric, nets, step, STREETS, *material,
+        steps=steps + WARM, learning_rate=1e-3, seed=0, on_step=note,
+    )  # fmt: skip
     return np.diff(moments)[WARM - 1 :].tolist()
 
 
 def selection_seconds(fabric, method, domains: Domains) -> float:
     """Pseudo labels, selector and rule over the whole training split."""
     seed_everything("benchmark")
-    segmenter = build_nets(STREETS, 14).segmenter.to(fabric.device)
+    segmenter = build_nets(STREETS, 14)["segmenter"].to(fabric.device)
     started = time.perf_counter()
     net = segmenter
     if method.selector:
@@ -79,7 +80,7 @@ def main() -> None:
     labels, _ = domains.oracle.ask_everything()
     size, stage = STREETS.data.target_size, STREETS.train.stage_steps
 
-    both = Material(domains.source, domains.target, labels)
+    both = (domains.source, domains.target, labels)
     baseline = statistics.median(step_times(fabric, supervised_step, both, options.steps))
     print(f"torch {torch.__version__}, {platform.machine()}, {fabric.device}, ", end="")
     print(f"{precision_of(fabric)}, {torch.get_num_threads()} threads, {size[0]} x {size[1]}")
@@ -90,9 +91,9 @@ def main() -> None:
     for method in METHODS.values():
         if method.trains_as or method.steps_factor > 1 or method.pixels:
             continue
-        material = Material(
-            domains.source if method.use_source else None,
-            domains.target if method.use_target else None,
+        material = (
+            domains.source if method.source else None,
+            domains.target if method.sees != "nothing" else None,
             labels,
         )
         median = statistics.median(step_times(fabric, method.step, material, options.steps))

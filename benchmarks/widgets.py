@@ -18,8 +18,7 @@ import torch
 from ipywidgets import Button
 
 from labor_lib.lab.alignment import small_shift
-from labor_lib.lab.runs import open_shift
-from labor_lib.lab.runs import open_run
+from labor_lib.lab.runs import open_run, open_shift
 from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
 from labor_lib.lab.ui.widgets import (
     CompareDashboard,

@@ -9,7 +9,6 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from labor_lib.data.classification import (
-    SHIFTS,
     Domain,
     blended,
     few,
@@ -18,10 +17,11 @@ from labor_lib.data.classification import (
     read_domains,
     read_lists,
     split,
-    styles,
 )
 from labor_lib.drawn import digits
 from labor_lib.drawn import styles as drawing
+from labor_lib.drawn.digits import SHIFTS
+from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
 
 PARTS = ("source", "source_val", "target_train", "target_test")

@@ -1,11 +1,8 @@
 """The drawn digits: printed ones in many fonts, and handwritten ones before textured backgrounds.
 
-Only NumPy arrays here; `classification.py` makes domains and shifts of them. Everything is drawn
-from a NumPy generator, so the same seed gives the same pixels.
-
-`blended` is the recipe of MNIST-M (Ganin et al., "Domain-Adversarial Training of Neural Networks",
-JMLR 2016, 5.2.4): |background - digit| in every channel. There the backgrounds are patches of
-photographs (BSDS500), here `textures` draws them; real ones go through the same function.
+Everything is drawn from a NumPy generator, so the same seed gives the same pixels. Textured digits
+follow the recipe of MNIST-M (`blended`), whose backgrounds are patches of photographs.
+`SHIFTS` has the two shifts, each a function of the seed.
 """
 
 from collections.abc import Callable
