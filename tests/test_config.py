@@ -76,7 +76,7 @@ def test_paper_training(config):
     train, adversarial, labels = config.train, config.adversarial, config.self_training
     assert (train.network, train.batch_size, train.optimizer) == ("resnet101", 1, "sgd")
     assert (train.learning_rate, train.head_factor, train.weight_decay) == (2.5e-4, 10, 5e-4)
-    assert (train.poly_power, train.ramp_steps, train.clip_norm) == (0.9, 0, 0)
+    assert (train.poly_power, train.ramp_steps) == (0.9, 0)
     assert train.adversarial_steps == 150_000
     assert adversarial.level_weights == (0.001, 0.0002)
     assert adversarial.auxiliary_weight == 0.1

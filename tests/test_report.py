@@ -24,7 +24,7 @@ from labor_lib.lab.report import (
     write_report,
     write_table,
 )
-from labor_lib.lab.runs import Run
+from labor_lib.lab.runs import SegmentationRun
 from labor_lib.labels import STREETS14, colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.runtime import write_json
@@ -278,7 +278,7 @@ def test_report_stands_alone(smoke):
 def test_predictions_are_those_of_the_last_stage(smoke, monkeypatch):
     shown = {}
     monkeypatch.setattr(viz, "image_grid", lambda rows: shown.update(rows) or Figure())
-    run = Run(smoke)
+    run = SegmentationRun(smoke)
     report.predictions_figure(run, ["source_only", "ppl"], seed=0)
     assert list(shown) == ["image", "truth", "source only", "LabOR PPL"]
     folder = run.domains(0).evaluation
@@ -294,7 +294,7 @@ def test_predictions_are_those_of_the_last_stage(smoke, monkeypatch):
 def test_asked_positions_are_those_of_the_file(smoke, monkeypatch, method, points):
     calls = []
     monkeypatch.setattr(viz, "selection_grid", lambda *args: calls.append(args) or Figure())
-    report.asked_figure(Run(smoke), method, seed=0)
+    report.asked_figure(SegmentationRun(smoke), method, seed=0)
     stored = Selection.load(smoke / f"seed0/{method}/stage2/selection.npz")
     shown = calls[0][0][2][1]  # the third image shown, the last one, at stage 2
     assert len(shown.positions)

@@ -1,6 +1,7 @@
 """Figures show the numbers and the places they are given."""
 
 import io
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -70,13 +71,13 @@ def hue_fits(colour: str, family: str) -> bool:
     }[family]
 
 
-def test_every_method_has_its_own_style_and_its_family_a_hue(monkeypatch):
+def test_every_method_has_its_own_style_and_its_family_a_hue():
     assert viz.family_of("margin_points") == "points"
     assert viz.family_of("iast") == "none"
     styles = {method: viz.style_of(method) for method in METHODS}
     assert len(set(styles.values())) == len(METHODS)
-    monkeypatch.setattr(viz, "METHOD_STYLES", {})  # methods that nobody gave a style
-    defaults = {method: viz.style_of(method) for method in METHODS}
+    bare = {name: replace(method, style=None) for name, method in METHODS.items()}
+    defaults = {method: viz.style_of(method, bare) for method in METHODS}
     for method in METHODS:
         for style in (styles[method], defaults[method]):
             assert hue_fits(style.colour, viz.family_of(method)), method

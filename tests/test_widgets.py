@@ -38,7 +38,7 @@ from labor_lib.lab.ui.widgets import (
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
 from labor_lib.selection.record import Selection
-from labor_lib.selection.rules import ppl
+from labor_lib.selection.rules import Candidates, ppl
 
 H, W = 8, 16
 SCALE = PICTURE_WIDTH // W
@@ -87,7 +87,7 @@ class FakeRun:
 
     @property
     def asked_methods(self):
-        return [name for name in self.methods if METHODS[name].labels == "asked"]
+        return [name for name in self.methods if METHODS[name].asks]
 
     def title(self, text):
         return f"{text} (small preset)" if self.small else text
@@ -118,9 +118,9 @@ class FakeRun:
             return np.flatnonzero(MASK)
         if method == "random_points":
             return np.array([at(stage, 0), at(2 + stage, 9), at(0, 3)])
-        pair = (torch.from_numpy(one)[None] for one in self.pair(method, seed, stage, image))
-        taken = torch.from_numpy(self.asked_before(method, seed, stage).mask(image))[None]
-        return ppl(*pair, 3, taken, torch.Generator()).positions[0]
+        pair = map(torch.from_numpy, self.pair(method, seed, stage, image))
+        taken = torch.from_numpy(self.asked_before(method, seed, stage).mask(image))
+        return ppl(Candidates(*pair, 3, taken)).numpy()
 
     def view(self, method, seed, stage, image):
         if self.failure is not None:
@@ -137,7 +137,7 @@ class FakeRun:
             mask=MASK if METHODS[method].selector else None,
             positions=positions,
             answers=TRUTH.reshape(-1)[positions],
-            points=METHODS[method].budget == "points",
+            points=METHODS[method].sees == "points",
         )
 
     def predictions(self, method, seed, numbers, stage=None):

@@ -130,7 +130,7 @@ def predicted_labels(
     return np.concatenate(
         [
             predict(fabric, net, images, folder.size).argmax(dim=1).byte().cpu().numpy()
-            for _, images in image_batches(folder, config, fabric.device)
+            for images in image_batches(folder, config, fabric.device)
         ]
     )
 

@@ -58,7 +58,7 @@ def read_table(out: Path, *columns: str) -> pd.DataFrame:
         table = pd.read_csv(path)
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file; give the folder of a finished run, such as runs/streets"
+            f"{path}: no such file; give the folder of a run, such as runs/streets"
         ) from None
     except ValueError as error:  # empty or damaged
         raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
