@@ -74,7 +74,6 @@ class CompareDashboard(Panel):
         self.all_methods = button("All methods", "every finished method")
         self.all_classes = button("All classes", "choose every class")
         self.no_classes = button("No class", "choose no class, to begin anew")
-        self.main_methods.disabled = self.all_methods.disabled = main == names
         self.metric = Dropdown(
             options=[_ALL], value="", **wide("metric"),
             tooltip="what the curve shows", layout=Layout(width="300px"),
