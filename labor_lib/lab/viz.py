@@ -188,21 +188,22 @@ def selection_grid(
         return paint(dimmed(scene.image), layers)
 
     pictures = {str(number): [picture(one) for one in row] for number, row in enumerate(rows)}
-    return image_grid(pictures, columns, title, names=0)
+    return _grid(pictures, columns, title, names=0)
 
 
 @styled
 def image_grid(
-    rows: dict[str, Sequence[np.ndarray]],
-    columns: Sequence[str] = (),
-    title: str = "",
-    names: float = 1.6,
+    rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = (), title: str = ""
 ) -> Figure:
     """Pictures in rows with names at the left.
 
     rows: name -> one H x W x 3 uint8 picture per column, all of one shape. columns: their titles.
-    names: inches for the rows' names; 0 shows none.
     """
+    return _grid(rows, columns, title, names=1.6)
+
+
+def _grid(rows, columns, title: str, names: float) -> Figure:
+    """names: inches for the rows' names; 0 shows none."""
     pictures = list(rows.values())
     columns = columns or [""] * len(pictures[0])
     height, width = pictures[0][0].shape[:2]

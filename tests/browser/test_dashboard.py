@@ -4,7 +4,7 @@ import re
 
 import pytest
 from browser.conftest import PROJECT, free_port, serving
-from browser.driving import changed, choose_another, dropdown, press, texts, tick, wait_for_view
+from browser.driving import changed, choose_another, dropdown, press, tick, wait_for_view
 
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
@@ -32,11 +32,11 @@ def test_dashboard(page, dashboard):
     assert changed(view, lambda: press(view, "pixels"))
     assert changed(view, lambda: choose_another(dropdown(view, "metric")))
     assert changed(view, lambda: tick(view, "random pixels"))
-    assert changed(view, lambda: tick(view, "road"), texts)
+    assert changed(view, lambda: tick(view, "road"))
     assert changed(view, lambda: press(view, "2"))  # page of images
     press(view, "No class")
     view.get_by_text("choose at least one class").wait_for()  # a line, and no traceback
-    assert changed(view, lambda: press(view, "All classes"), texts)
+    assert changed(view, lambda: press(view, "All classes"))
     for button in ("All methods", "Main methods"):
-        assert changed(view, lambda: tick(view, "AdaBN"), texts)
-        assert changed(view, lambda button=button: press(view, button), texts), button
+        assert changed(view, lambda: tick(view, "AdaBN"))
+        assert changed(view, lambda button=button: press(view, button)), button

@@ -3,6 +3,8 @@
 At the small preset there is one seed, so the seeds' controls have nothing to change to.
 """
 
+import pytest
+from browser.conftest import PROJECT
 from browser.driving import (
     changed,
     choose_another,
@@ -15,6 +17,9 @@ from browser.driving import (
     tick,
     wait_for_view,
 )
+from playwright.sync_api import expect
+
+from labor_lib.lab.ui.controls import Picture
 
 
 def test_setting_chooser(page, lab):
@@ -41,19 +46,18 @@ def test_selection_explorer(page, lab):
     assert changed(view, lambda: choose_another(dropdown(view, "method")))
     assert changed(view, lambda: press_another(view), texts)  # stage
     assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
-    for base in ("truth", "prediction", "image"):
+    for base in ("truth", "prediction before this stage", "image"):
         assert changed(view, lambda base=base: press(view, base)), base
     for layer in ("errors", "entropy", "asked"):
         assert changed(view, lambda layer=layer: tick(view, layer)), layer
     only = view.locator("select").last
     assert changed(view, lambda: only.select_option(label="road"), texts)
     assert "road" in view.locator("figcaption").first.inner_text()
-    picture = view.locator(".labor-picture-frame").first
-    assert changed(view, lambda: picture.click(position={"x": 200, "y": 100}))
-    assert changed(view, lambda: press(view, "Reset zoom"))
-    picture.focus()
-    for key in ("+", "ArrowRight", "-", "Enter", "Escape"):
-        assert changed(view, lambda key=key: page.keyboard.press(key)), key
+    image = view.locator(".labor-picture img").first
+    image.click(position={"x": 200, "y": 100})
+    view.get_by_text("zoom 2×").wait_for()
+    press(view, "Reset zoom")
+    view.get_by_text("click to zoom in").wait_for()
 
 
 def test_mask_layer(page, lab):
@@ -72,6 +76,55 @@ def test_prototype_viewer(page, lab):
     assert changed(view, lambda: choose_another(dropdown(view, "predicted class k")))
     assert changed(view, lambda: press_another(view))  # stage
     assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
-    picture = view.locator(".labor-picture-frame").first
-    assert changed(view, lambda: picture.click(position={"x": 200, "y": 100}))
-    assert changed(view, lambda: press(view, "Reset zoom"))
+    view.locator(".labor-picture img").first.click(position={"x": 200, "y": 100})
+    expect(view.get_by_text("zoom 2×")).to_have_count(2)  # the linked similarity map, too
+    press(view, "Reset zoom")
+    expect(view.get_by_text("zoom 2×")).to_have_count(0)
+
+
+_PAGE = """<style>STYLE</style><body><script type="module">
+const values = {png: new Uint8Array([0]), alt: "a", caption: "", zoomable: true, view: [0, 0, 1]};
+const handlers = {};
+window.model = {
+  get: (name) => values[name],
+  set: (name, value) => { values[name] = value; handlers["change:" + name]?.(); },
+  on: (names, call) => names.split(" ").forEach((name) => { handlers[name] = call; }),
+  save_changes: () => {},
+};
+MODULE
+render({model: window.model, el: document.body});
+const image = document.querySelector("img");
+image.style.cssText += "width: 400px; height: 200px";
+</script></body>"""
+
+
+def test_zoom(page):
+    """Clicks, drags, keys and the wheel choose the part that a picture shows."""
+    module = (PROJECT / "labor_lib/lab/ui/picture.js").read_text(encoding="utf-8")
+    module = module.replace("export default { render };", "")
+    page.set_content(_PAGE.replace("STYLE", Picture._css).replace("MODULE", module))
+
+    def view():
+        return page.evaluate("window.model.get('view')")
+
+    place = page.locator(".labor-picture-frame").bounding_box()
+    left, top = place["x"], place["y"]
+    page.mouse.move(left + 100, top + 100)
+    page.mouse.wheel(0, -100)  # before a click, the wheel scrolls the page
+    assert view() == [0, 0, 1]
+    page.mouse.click(left + 100, top + 100)
+    assert view() == [0, 0.25, 2]
+    assert "zoom 2" in page.locator("small").inner_text()
+    page.mouse.down()
+    page.mouse.move(left + 20, top + 100)
+    page.mouse.up()
+    assert view() == pytest.approx([0.1, 0.25, 2])
+    page.mouse.wheel(0, -100)
+    assert view()[2] == 4
+    for key, expected in (("-", 2), ("+", 4), ("Enter", 8), ("Escape", 1)):
+        page.keyboard.press(key)
+        assert view()[2] == expected
+    page.keyboard.press("+")
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    assert view() == [0.5, 0.25, 2]  # not beyond the picture

@@ -74,7 +74,6 @@ class CompareDashboard(Panel):
         self.all_methods = button("All methods", "every finished method")
         self.all_classes = button("All classes", "choose every class")
         self.no_classes = button("No class", "choose no class, to begin anew")
-        self.main_methods.disabled = self.all_methods.disabled = main == names
         self.metric = Dropdown(
             options=[_ALL], value="", **wide("metric"),
             tooltip="what the curve shows", layout=Layout(width="300px"),
@@ -96,7 +95,7 @@ class CompareDashboard(Panel):
         )
         heading = row(HTML("<b>Predictions</b>"), self.page)
         self.children = [*self.children, heading, self._grid, self.legend]
-        self._on(self.axis, self.metric)
+        self._on(self.axis, self.metric, action=self._draw_curve)
         self._on(self.page, action=self._turn)
         self._on(*self.methods.values(), *self.classes.values())
         for control, boxes, taken in (
@@ -142,13 +141,14 @@ class CompareDashboard(Panel):
             viz.class_legend(classes), f"colours of the classes: {', '.join(classes.names)}"
         )
         self._turn()
+        self._update()
 
     def _turn(self) -> None:
         """Show the chosen page of the predictions."""
         numbers = ", ".join(map(str, self._on_page(self.page.value)))
         for name, strip in self.strips.items():
             strip.show(_strip(self._shown(name)), f"{name} of evaluation images {numbers}")
-        self._update()
+        self._draw_curve()
 
     def _on_page(self, page: int) -> list[int]:
         return self._numbers[page * self.PER_PAGE : (page + 1) * self.PER_PAGE]
@@ -171,7 +171,7 @@ class CompareDashboard(Panel):
             return "mIoU"
         return f"mIoU over {', '.join(classes) if len(classes) <= 3 else f'{len(classes)} classes'}"
 
-    def _update(self) -> None:
+    def _draw_curve(self) -> None:
         methods, classes = self.chosen(self.methods), self.chosen(self.classes)
         self._grid.children = [self._rows[name] for name in ("image", "truth", *methods)]
         if not methods:
@@ -186,6 +186,10 @@ class CompareDashboard(Panel):
             f"{score} of {len(methods)} methods against {axis}",
             best_sentence(table, score),
         )
+
+    def _update(self) -> None:
+        self._draw_curve()
+        methods, classes = self.chosen(self.methods), self.chosen(self.classes)
         table = chosen_scores(self.run.table, methods, classes)
         means = viz.last_scores(table)["miou"]
         values = ", ".join(f"{viz.short_title(m)} {value:.1f}" for m, value in means.items())
