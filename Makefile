@@ -2,35 +2,42 @@
 PYTHON ?= python3
 PY = .venv/bin/python
 READY = .venv/.ready
+# in containers everything runs as root, which Jupyter asks to confirm
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+# the kernel of a closed page (0.6 GB) ends
+CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cull_interval=20
 
-.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser lint bench \
+.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser test-package lint bench \
 	clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets
 
-table: $(READY)  ## every method, five seeds; goes on where it was stopped
+table: $(READY)  ## every method, five seeds; continues where it was stopped
 	$(PY) -m labor_lib run --preset streets --methods all --seeds 0-4
 	$(PY) -m labor_lib results runs/streets --short README.md --pictures docs
 
 camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid images
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
 
-family: $(READY)  ## image classification: every method and shift, five seeds; goes on where stopped
+family: $(READY)  ## image classification: every method and shift, five seeds; continues where stopped
 	$(PY) -m labor_lib family --shift textured --methods all --few 1,5 --seeds 0-4
 	$(PY) -m labor_lib family --shift fonts --methods all --seeds 0-4
 	$(PY) -m labor_lib family --shift styles --methods all --seeds 0-4
 
 lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
-	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
 
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
-	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866
+	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING)
 
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
 
 test: test-unit test-notebooks test-browser
+
+test-package: $(READY)  ## build the package, install it, run it from an empty folder
+	LABOR_PACKAGE=must $(PY) -m pytest -q tests/test_package.py
 
 test-unit: $(READY) lint
 	$(PY) -m pytest -q tests --ignore=tests/browser

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import platform
 import random
 import sys
@@ -46,7 +47,8 @@ def best_device() -> str:
 def best_precision(device: str) -> str:
     """What the machine does fast: bf16 only where it has instructions for it."""
     if device == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+        real = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if real else "16-mixed"
     if device == "cpu":
         for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
             if getattr(torch.cpu, probe, lambda: False)():
@@ -54,32 +56,29 @@ def best_precision(device: str) -> str:
     return "32-true"
 
 
-def make_fabric(device: str = "auto", precision: str = "auto", devices: int = 1) -> Fabric:
-    """Lightning Fabric on the chosen device; raises InputError for what the machine lacks."""
+def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
+    """Lightning Fabric on one device; raises InputError for what the machine lacks."""
     if device not in DEVICES:
         raise InputError(f"unknown device '{device}': choose one of {', '.join(DEVICES)}")
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision '{precision}': choose one of {', '.join(PRECISIONS)}")
     if device == "auto":
         device = best_device()
-    if device == "cuda" and not torch.cuda.is_available():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
         raise InputError(
-            "device 'cuda': this machine has none that torch can use; pass --device cpu"
-        )
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise InputError(
-            "device 'mps': this machine has none that torch can use; pass --device cpu"
+            f"device '{device}': this machine has none that torch can use; pass --device cpu"
         )
     if precision == "16-mixed" and device == "cpu":
         raise InputError("precision '16-mixed': a CPU has bf16-mixed or 32-true")
     if precision == "auto":
         precision = best_precision(device)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    return Fabric(accelerator=device, devices=devices, precision=precision)
+    return Fabric(accelerator=device, devices=1, precision=precision)
 
 
 def precision_of(fabric: Fabric) -> str:
-    """Such as bf16-mixed. Fabric has no public name for it."""
+    """Such as bf16-mixed; Fabric has no public name for it."""
     return fabric._precision.precision
 
 
@@ -140,6 +139,28 @@ def save_weights(module: nn.Module, path: Path) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     with writing(path) as temporary:
         temporary.write_bytes(save(tensors))  # by Python, which can tell of a full disk
+
+
+def imagenet_weights(url: str) -> dict[str, Tensor]:
+    """torchvision's ImageNet weights from torch's cache, fetched where they are not there.
+
+    The file's name ends in the first digits of its SHA-256, which are compared; no pickle is run.
+    Raises InputError for a file that is not these weights, and where they cannot be fetched.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    digits = path.stem.rsplit("-", 1)[1]
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
+        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
+            raise InputError(f"{path}: not the file of {url}; remove it, or put that file there")
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"ImageNet weights cannot be fetched or read ({str(error).splitlines()[0]}): put {url} "
+            f"into {path.parent}, or pass --no-imagenet"
+        ) from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -21,11 +21,18 @@ RAW = (7, 8, 11, 21, 23, 26, 0)  # road, sidewalk, building, vegetation, sky, ca
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of `fixtures/` and `data/`; skips where it is absent."""
+    """The folder of `fixtures/` and `data/`; skips where it is absent, or fails with
+    LABOR_GOLDEN=must."""
     root = Path(os.environ.get("LABOR_SHARED") or Path(__file__).parents[2] / "shared")
     if not (root / "fixtures").is_dir():
-        pytest.skip("golden values are not on this machine (set LABOR_SHARED to their folder)")
+        absent("golden values are not on this machine (set LABOR_SHARED to their folder)")
     return root
+
+
+def absent(why: str) -> None:
+    if os.environ.get("LABOR_GOLDEN") == "must":
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +42,7 @@ def golden(shared):
     def read(name: str):
         path = shared / "fixtures" / name
         if not path.exists():
-            pytest.skip(f"golden values {name} are not on this machine")
+            absent(f"golden values {name} are not on this machine")
         if path.suffix == ".json":
             return json.loads(path.read_text(encoding="utf-8"))
         with np.load(path, allow_pickle=False) as file:

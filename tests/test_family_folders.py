@@ -19,6 +19,7 @@ from labor_lib.lab.classification import ClassificationPhases, Data, Problem
 from labor_lib.lab.runs import ClassificationRun
 from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.registry import resolve
+from labor_lib.nets.deeplab import ResNetBackbone
 from labor_lib.nets.digits import resnet18_net
 from labor_lib.runtime import Progress, load_weights
 
@@ -178,12 +179,20 @@ def test_sagnet_of_one_image_a_step_is_told_before_training(fabric, root, tmp_pa
     assert not list(tmp_path.rglob("phase.json"))
 
 
-def test_imagenet_weights_out_of_reach(monkeypatch):
-    def unreachable(*arguments, weights, **options):
+def test_imagenet_weights_out_of_reach_or_of_another_file(monkeypatch, tmp_path):
+    """A file in torch's cache is compared with its hash, and no pickle in it is run."""
+
+    def unreachable(*_, **__):
         raise URLError("no route")
 
-    monkeypatch.setattr("labor_lib.nets.digits.resnet18", unreachable)
-    with pytest.raises(InputError, match=r"cannot be fetched .*no route.*resnet18-.*--no-imagenet"):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    for build in (lambda: resnet18_net(2, imagenet=True), lambda: ResNetBackbone(imagenet=True)):
+        with pytest.raises(InputError, match=r"no route.*resnet.*--no-imagenet"):
+            build()
+    file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    file.write_text("<html>not found</html>")
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth: not the file of"):
         resnet18_net(2, imagenet=True)
 
 

@@ -214,7 +214,11 @@ def test_best_precision_without_the_probes(monkeypatch):
 
 @pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
 def test_best_precision_elsewhere(monkeypatch, bf16, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    def supported(including_emulation: bool) -> bool:
+        assert not including_emulation, "emulated bf16 is slower than 16-mixed"
+        return bf16
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert best_precision("cuda") == expected
     assert best_precision("mps") == "32-true"
 

@@ -13,12 +13,12 @@ published weights can be loaded.
 import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 
 # isort: split
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet101_Weights, resnet101
 
 from labor_lib.errors import InputError
+from labor_lib.runtime import imagenet_weights
 
 
 class ASPP(nn.Module):
@@ -111,16 +111,9 @@ class ResNetBackbone(nn.Module):
 
     def __init__(self, imagenet: bool = False):
         super().__init__()
-        weights = None
+        net = resnet101()
         if imagenet:
-            weights = ResNet101_Weights.IMAGENET1K_V1
-        try:
-            net = resnet101(weights=weights)
-        except OSError as error:
-            raise InputError(
-                f"ImageNet weights of ResNet-101 could not be fetched ({error}): connect, or put "
-                f"the file into {torch.hub.get_dir()}/checkpoints, or pass --no-imagenet"
-            ) from error
+            net.load_state_dict(imagenet_weights(ResNet101_Weights.IMAGENET1K_V1.url))
         net.maxpool.ceil_mode = True
         net.layer2[0].conv1.stride, net.layer2[0].conv2.stride = (2, 2), (1, 1)
         for layer, dilation in ((net.layer3, 2), (net.layer4, 4)):

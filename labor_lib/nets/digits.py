@@ -9,7 +9,6 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 # isort: split
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from labor_lib.config import TrainingConfig
 from labor_lib.errors import InputError
+from labor_lib.runtime import imagenet_weights
 
 
 class Classifier(nn.Module):
@@ -152,16 +152,9 @@ def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) 
 
     `imagenet` downloads torchvision's weights on the first use; raises InputError where it cannot.
     """
-    weights = ResNet18_Weights.IMAGENET1K_V1 if imagenet else None
-    try:
-        body = resnet18(weights=weights, progress=False)
-    except (OSError, RuntimeError) as error:
-        if weights is None:
-            raise
-        raise InputError(
-            f"ImageNet weights cannot be fetched ({error}): put {weights.url} into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or pass --no-imagenet or --network small"
-        ) from None
+    body = resnet18()
+    if imagenet:
+        body.load_state_dict(imagenet_weights(ResNet18_Weights.IMAGENET1K_V1.url))
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [nn.Sequential(stem, body.layer1), body.layer2, body.layer3, body.layer4]
     return StagedClassifier(stages, 512, _linear(512, classes, dropout))

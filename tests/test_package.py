@@ -1,0 +1,39 @@
+"""The built package, installed: `labor` runs from an empty folder and writes only there.
+
+Only with LABOR_PACKAGE=must (`make test-package`): building a wheel needs the package index.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(os.environ.get("LABOR_PACKAGE") != "must", reason="set LABOR_PACKAGE=must")
+def test_an_installed_package_runs_from_an_empty_folder(tmp_path):
+    wheels, place, here = tmp_path / "wheels", tmp_path / "environment", tmp_path / "empty"
+    here.mkdir()
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, PROJECT]
+    subprocess.run(build, check=True)
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    python = place / "bin" / "python"
+    (wheel,) = wheels.glob("labor_lib-*.whl")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    site = next((place / "lib").glob("python*/site-packages"))
+    # the libraries of this environment, which a user's pip would install
+    (site / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LABOR", "PYTHON"))}
+    command = [place / "bin" / "labor", "run", "--preset", "smoke", "--methods", "ppl"]
+    done = subprocess.run(command, cwd=here, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (here / "runs/smoke/report.html").exists()
+    assert (here / "data").is_dir()
+    where = [python, "-c", "import labor_lib; print(labor_lib.__file__)"]
+    found = subprocess.run(where, cwd=here, env=clean, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    assert not any((site / name).exists() for name in ("runs", "data"))
