@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -121,12 +122,13 @@ def train(
     """Adam on all images at once; the weights before the first step and after every `EVERY`."""
     frames, own = [weights], [part.clone().requires_grad_() for part in weights]
     optimizer = torch.optim.Adam(own, RATE)
-    for step in range(1, steps + 1):
-        optimizer.zero_grad()
-        small_loss(own, source, few, alpha, margin).backward()
-        optimizer.step()
-        if step % EVERY == 0:
-            frames.append([part.detach().clone() for part in own])
+    with threadpool_limits(1):  # several threads wait for each other longer than they work
+        for step in range(1, steps + 1):
+            optimizer.zero_grad()
+            small_loss(own, source, few, alpha, margin).backward()
+            optimizer.step()
+            if step % EVERY == 0:
+                frames.append([part.detach().clone() for part in own])
     return frames
 
 
