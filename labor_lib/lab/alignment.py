@@ -6,9 +6,6 @@ all images and all pairs at once (of four classes, three times as many are of tw
 which is what the paper takes):
 
     L = (1 - alpha) (CE of source + CE of labelled target) / 2 + alpha (alignment + separation)
-
-`labor_lib.methods.ccsa` has the loss; here it stands in NumPy with its gradient by hand, because a
-step then takes 0.1 ms instead of 1.5. The tests hold both against each other.
 """
 
 from dataclasses import dataclass
@@ -16,24 +13,28 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn import functional as F
 
 from labor_lib.errors import InputError
+from labor_lib.methods.ccsa import contrastive_loss, distances
 from labor_lib.runtime import derive_seed
 
 CLASSES = ("1", "4", "7", "9")
 HIDDEN, COMPONENTS, RATE = 32, 20, 0.02
 SOURCE_STEPS, STEPS, EVERY = 150, 120, 5
-FLOOR = 1e-8  # of a squared distance, as in `ccsa.distances`
 
-Weights = tuple[np.ndarray, ...]  # K x H, H, H x 2, 2, 2 x classes, classes
+Weights = list[Tensor]  # K x HIDDEN, HIDDEN, HIDDEN x 2, 2, 2 x classes, classes
 
 
 @dataclass(frozen=True)
 class Points:
-    """Images as they enter the network. features: N x K. labels: N, places in the classes."""
+    """Images as they enter the network. features: N x K float32. labels: N, class numbers."""
 
-    features: np.ndarray
-    labels: np.ndarray
+    features: Tensor
+    labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,10 +56,10 @@ class SmallShift:
         return len(self.few) // len(self.classes)
 
     def labelled(self, n: int) -> Points:
-        """The first n labelled target images of each class."""
+        """The first n labelled target images of each class; raises InputError if there are less."""
         if not 1 <= n <= self.most:
             raise InputError(f"{n} labels a class: choose from 1 to {self.most}")
-        places = np.arange(len(self.few)).reshape(-1, self.most)[:, :n].ravel()
+        places = torch.arange(len(self.few)).view(-1, self.most)[:, :n].flatten()
         return Points(self.few.features[places], self.few.labels[places])
 
 
@@ -67,123 +68,68 @@ def small_shift(problem, classes: tuple[str, ...] = CLASSES, images: int = 30) -
     source, few, target = problem.sources[0], problem.few, problem.target_train
     if few is None or target is None:
         raise InputError("the problem has no labelled target images: ask for n of them")
-    wanted = [source.classes.index(name) for name in classes]
-    flat = {
-        name: domain.batch(range(len(domain))).flatten(1).double().numpy()
-        for name, domain in (("source", source), ("few", few), ("target", target))
-    }
-    middle = flat["source"].mean(axis=0)
-    axes = np.linalg.svd(flat["source"] - middle, full_matrices=False)[2][:COMPONENTS].T
-    scale = ((flat["source"] - middle) @ axes).std()
-    known = {image.tobytes() for image in flat["few"]}
-    other = [number for number, image in enumerate(flat["target"]) if image.tobytes() not in known]
+    flat = [
+        domain.batch(range(len(domain))).flatten(1).double() for domain in (source, few, target)
+    ]
+    middle = flat[0].mean(dim=0)
+    axes = torch.linalg.svd(flat[0] - middle, full_matrices=False)[2][:COMPONENTS].T
+    scale = ((flat[0] - middle) @ axes).std()
+    known = {image.numpy().tobytes() for image in flat[1]}
+    other = torch.tensor([image.numpy().tobytes() not in known for image in flat[2]])
 
-    def points(name: str, domain, numbers=None, most=None) -> Points:
-        labels = domain.labels.numpy()
-        numbers = np.arange(len(labels)) if numbers is None else np.asarray(numbers)
-        chosen = [numbers[labels[numbers] == label][:most] for label in wanted]
-        new = np.repeat(np.arange(len(wanted)), [len(part) for part in chosen])
-        return Points((flat[name][np.concatenate(chosen)] - middle) @ axes / scale, new)
+    def points(pixels: Tensor, labels: Tensor, most: int | None = None) -> Points:
+        chosen = [(labels == source.classes.index(k)).nonzero()[:most, 0] for k in classes]
+        new = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(c) for c in chosen]))
+        return Points(((pixels[torch.cat(chosen)] - middle) @ axes / scale).float(), new)
 
     return SmallShift(
         classes,
-        points("source", source, most=images),
-        points("few", few),
-        points("target", target, other),
+        points(flat[0], source.labels, images),
+        points(flat[1], few.labels),
+        points(flat[2][other], target.labels[other]),
     )
 
 
-# ---------------------------------------------------------------------------------- the network
-
-
-def start(classes: int, components: int, seed: int) -> Weights:
-    """Random weights."""
-    rng = np.random.default_rng(derive_seed("alignment", seed))
-    sizes = (components, HIDDEN, 2, classes)
-    weights = []
-    for inputs, outputs in pairwise(sizes):
-        weights += [rng.normal(0, inputs**-0.5, (inputs, outputs)), np.zeros(outputs)]
-    return tuple(weights)
-
-
-def embed(weights: Weights, features: np.ndarray) -> np.ndarray:
+def embed(weights: Weights, features: Tensor) -> Tensor:
     """N x K -> N x 2."""
-    return np.tanh(features @ weights[0] + weights[1]) @ weights[2] + weights[3]
+    return (features @ weights[0] + weights[1]).tanh() @ weights[2] + weights[3]
 
 
-def classify(weights: Weights, embedded: np.ndarray) -> np.ndarray:
-    """N x 2 -> class numbers, N."""
-    return (embedded @ weights[4] + weights[5]).argmax(axis=1)
+def classify(weights: Weights, embedded: Tensor) -> Tensor:
+    """... x 2 -> logits, ... x classes."""
+    return embedded @ weights[4] + weights[5]
 
 
-def loss_and_gradient(
+def small_loss(
     weights: Weights, source: Points, few: Points | None, alpha: float, margin: float
-) -> tuple[float, list[np.ndarray]]:
-    """The loss on all images and pairs, and its gradient for every weight. few: None for
-    cross-entropy on the source alone."""
-    count = len(source)
-    features, labels = source.features, source.labels
-    share = np.full(count, 1 / count)  # of every image in the cross-entropy
-    if few is not None:
-        features = np.concatenate([features, few.features])
-        labels = np.concatenate([labels, few.labels])
-        share = np.repeat([0.5 / count, 0.5 / len(few)], [count, len(few)])
-        share *= 1 - alpha
-    hidden = np.tanh(features @ weights[0] + weights[1])  # N x H
-    z = hidden @ weights[2] + weights[3]  # N x 2
-
-    # cross-entropy
-    logits = z @ weights[4] + weights[5]  # N x classes
-    logits -= logits.max(axis=1, keepdims=True)
-    probs = np.exp(logits)
-    probs /= probs.sum(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-    loss = -(share * np.log(np.maximum(probs[rows, labels], 1e-300))).sum()
-    of_logits = probs * share[:, None]
-    of_logits[rows, labels] -= share
-    of_z = of_logits @ weights[4].T
-
-    # alignment and separation, over all pairs
-    if few is not None:
-        apart = z[:count, None] - z[None, count:]  # S x T x 2
-        squared = (apart**2).sum(axis=2)
-        distance = np.sqrt(np.maximum(squared, FLOOR))
-        same = source.labels[:, None] == few.labels[None]
-        missing = np.maximum(margin - distance, 0)
-        loss += alpha * np.where(same, distance**2, missing**2).mean()
-        pull = np.where(same, 2.0, -2 * missing / distance) * (squared > FLOOR)
-        push = (alpha / distance.size * pull)[:, :, None] * apart
-        of_z[:count] += push.sum(axis=1)
-        of_z[count:] -= push.sum(axis=0)
-
-    of_hidden = (of_z @ weights[2].T) * (1 - hidden**2)
-    return float(loss), [
-        *(features.T @ of_hidden, of_hidden.sum(axis=0)),
-        *(hidden.T @ of_z, of_z.sum(axis=0)),
-        *(z.T @ of_logits, of_logits.sum(axis=0)),
-    ]
+) -> Tensor:
+    """The loss on all images and pairs. few: None for cross-entropy on the source alone."""
+    z = embed(weights, source.features)  # S x 2
+    own = F.cross_entropy(classify(weights, z), source.labels)
+    if few is None:
+        return own
+    t = embed(weights, few.features)  # T x 2
+    labelled = F.cross_entropy(classify(weights, t), few.labels)
+    distance = distances(z.repeat_interleave(len(t), 0), t.repeat(len(z), 1))  # of S T pairs
+    same = (source.labels[:, None] == few.labels).flatten()
+    pairs = contrastive_loss(distance, same, margin)
+    return (1 - alpha) * (own + labelled) / 2 + alpha * pairs
 
 
 def train(
     weights: Weights, source: Points, few: Points | None, alpha: float, margin: float, steps: int
 ) -> list[Weights]:
-    """Adam on all images at once; the weights before the first step and after every one."""
-    first = [np.zeros_like(w) for w in weights]
-    second = [np.zeros_like(w) for w in weights]
-    frames = [weights]
-    for step in range(1, steps + 1):
-        _, gradient = loss_and_gradient(frames[-1], source, few, alpha, margin)
-        new = []
-        for weight, g, m, v in zip(frames[-1], gradient, first, second, strict=True):
-            m += 0.1 * (g - m)
-            v += 0.001 * (g * g - v)
-            change = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-            new.append(weight - RATE * change)
-        frames.append(tuple(new))
+    """Adam on all images at once; the weights before the first step and after every `EVERY`."""
+    frames, own = [weights], [part.clone().requires_grad_() for part in weights]
+    optimizer = torch.optim.Adam(own, RATE)
+    with threadpool_limits(1):  # several threads wait for each other longer than they work
+        for step in range(1, steps + 1):
+            optimizer.zero_grad()
+            small_loss(own, source, few, alpha, margin).backward()
+            optimizer.step()
+            if step % EVERY == 0:
+                frames.append([part.detach().clone() for part in own])
     return frames
-
-
-# ------------------------------------------------------------------------------------- alignment
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,12 +140,7 @@ class Alignment:
     n: int
     alpha: float
     margin: float
-    frames: tuple[Weights, ...]
-
-    @property
-    def steps(self) -> list[int]:
-        """The step of every frame."""
-        return [EVERY * number for number in range(len(self.frames))]
+    frames: list[Weights]
 
     @cached_property
     def few(self) -> Points:
@@ -208,25 +149,36 @@ class Alignment:
     @cached_property
     def same(self) -> np.ndarray:
         """S x T booleans: which pairs are of one class."""
-        return self.shift.source.labels[:, None] == self.few.labels[None]
+        return (self.shift.source.labels[:, None] == self.few.labels).numpy()
 
     def embedded(self, frame: int, points: Points) -> np.ndarray:
         """N x 2."""
-        return embed(self.frames[frame], points.features)
+        return embed(self.frames[frame], points.features).numpy()
+
+    def named(self, frame: int, embedded: np.ndarray) -> np.ndarray:
+        """... x 2 -> class numbers."""
+        points = torch.as_tensor(embedded, dtype=torch.float32)
+        return classify(self.frames[frame], points).argmax(-1).numpy()
 
     def distances(self, frame: int) -> np.ndarray:
         """S x T: of every source image to every labelled target image."""
         one, two = (self.embedded(frame, points) for points in (self.shift.source, self.few))
-        return np.linalg.norm(one[:, None] - two[None], axis=2)
+        return np.linalg.norm(one[:, None] - two, axis=2)
 
-    def right(self, frame: int, points: Points) -> np.ndarray:
-        """N booleans: whose class is named rightly."""
-        return classify(self.frames[frame], self.embedded(frame, points)) == points.labels
+    def right(self, frame: int, points: Points) -> float:
+        """Percent of the points that get their class."""
+        named = self.named(frame, self.embedded(frame, points))
+        return 100 * float((named == points.labels.numpy()).mean())
 
 
 def learn_source(shift: SmallShift, seed: int = 0) -> Weights:
     """Weights after `SOURCE_STEPS` of cross-entropy on the source alone."""
-    weights = start(len(shift.classes), shift.source.features.shape[1], seed)
+    rng = np.random.default_rng(derive_seed("alignment", seed))
+    sizes = (shift.source.features.shape[1], HIDDEN, 2, len(shift.classes))
+    weights = []
+    for inputs, outputs in pairwise(sizes):
+        drawn = rng.normal(0, inputs**-0.5, (inputs, outputs))
+        weights += [torch.from_numpy(drawn).float(), torch.zeros(outputs)]
     return train(weights, shift.source, None, 0.0, 0.0, SOURCE_STEPS)[-1]
 
 
@@ -235,4 +187,4 @@ def align(
 ) -> Alignment:
     """`STEPS` of CCSA from the weights that `learn_source` gave, n labels a class."""
     frames = train(learnt, shift.source, shift.labelled(n), alpha, margin, STEPS)
-    return Alignment(shift, n, alpha, margin, tuple(frames[::EVERY]))
+    return Alignment(shift, n, alpha, margin, frames)

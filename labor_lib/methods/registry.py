@@ -157,7 +157,7 @@ _CLASSIFICATION = (
            begins_with="source_only", steps="finetune_steps",
            style=Style("#e69f00", "^", "--", filled=False)),
     Method("joint", "joint training", joint_step, sees="few",
-           style=Style("#b04a00", "D", (0, (6, 2, 1, 2)), filled=False)),
+           style=Style("#7a3300", "D", (0, (6, 2, 1, 2)), filled=False)),
     Method("ccsa", "CCSA", ccsa_step, sees="few", pairs=True, settings="ccsa",
            style=Style("#d55e00", "s")),
     Method("sagnet", "SagNet", sagnet_step, settings="sagnet", networks=sagnet_networks,

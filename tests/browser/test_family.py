@@ -16,7 +16,7 @@ def test_alignment_playground(page, lab):
     first = view.locator("figcaption").first.inner_text()
     for slider, key in ((0, "End"), (1, "End"), (0, "ArrowLeft"), (1, "ArrowLeft"), (2, "Home")):
         assert changed(view, lambda slider=slider, key=key: slide(view, slider, key)), slider
-    assert "Before any target label" in view.locator("figcaption").first.inner_text()
+    assert "after 0 steps" in view.locator("figcaption").first.inner_text()
     assert changed(view, lambda: tick(view, "pulled pairs"))
     assert changed(view, lambda: slide(view, 2, "End"))
     assert changed(view, lambda: press(view, "1"), texts)  # label a class
@@ -39,8 +39,8 @@ def test_method_chooser(page, lab):
         (source, "no, only a network trained on them", "AdaBN"),
         (images, "only a few, with labels", "fine-tuning"),
         (source, "yes", "CCSA"),
-        ("How many labels are there", "more", "joint training beside CCSA"),
-        (images, "none", "source only (ERM)"),
+        ("How many labels are there", "more", "CCSA beside joint training"),
+        (images, "none", "SagNet beside source only"),
         ("How many source domains", "several", "SagNet"),
         (images, "many", "DANN"),
         ("What is predicted", "a class for each pixel", "AdaptSegNet, then IAST"),
@@ -57,7 +57,7 @@ def test_method_chooser(page, lab):
 
     press(view, "Run it here")
     view.locator(".jp-OutputArea").get_by_text("accuracy on shared classes").wait_for()
-    view.get_by_text("done", exact=True).wait_for()
+    view.get_by_text("Done.", exact=True).wait_for()
 
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     before = cells.count()
