@@ -1,6 +1,7 @@
 """Domains, the embedded shifts, and the readers of real images of one label each."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from labor_lib import config as settings
+from labor_lib.__main__ import main
 from labor_lib.data.classification import (
     Domain,
     blended,
@@ -23,6 +26,7 @@ from labor_lib.drawn import styles as drawing
 from labor_lib.drawn.digits import SHIFTS
 from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
+from labor_lib.lab.runs import ClassificationRun
 
 PARTS = ("source", "source_val", "target_train", "target_test")
 
@@ -537,6 +541,21 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
         images = getattr(shift, part).images
         assert torch.equal(images, getattr(again, part).images)
         assert part == "target_test" or not torch.equal(images, getattr(other, part).images)
+
+
+def test_dann_on_mnistm_from_a_terminal(mnist, tmp_path, monkeypatch, capsys):
+    config = settings.SHIFTS["mnistm"]
+    few = replace(config.training, steps=2, batch_size=10)
+    monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=few))
+    command = ["family", "--shift", "mnistm", "--root", str(tmp_path), "--device", "cpu"]
+    command += ["--methods", "source_only,adabn,dann", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    assert "DANN" in capsys.readouterr().out
+    run = ClassificationRun(tmp_path / "run")
+    assert run.methods == ["source_only", "adabn", "dann"]
+    assert len(run.problem(0, "", None).target_test) == 20
+    assert main([*command[:3], "--out", str(tmp_path / "other")]) == 2
+    assert "'mnistm' needs --root" in capsys.readouterr().err
 
 
 def test_blend_is_the_absolute_difference():
