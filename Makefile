@@ -6,6 +6,8 @@ READY = .venv/.ready
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 # the kernel of a closed page (0.6 GB) ends
 CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cull_interval=20
+# exercises and links to other notebooks need JupyterLab
+NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
 .PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser test-package lint bench \
 	clean
@@ -29,7 +31,7 @@ lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
 
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
-	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING)
+	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING) $(NO_EXERCISES)
 
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks

@@ -104,10 +104,10 @@ class Domains:
         return self._target("train")
 
     def check(self) -> None:
-        """Decode every file once, so that a bad one stops the run before it starts."""
-        if self.config.data.cache:
-            for folder in (self.source, self.target, self.evaluation):
-                folder.check()
+        """Decode every file once, or where files are not kept in memory some of each split, so that
+        a bad one stops the run before it starts."""
+        for folder in (self.source, self.target, self.evaluation):
+            folder.check(None if self.config.data.cache else 20)
 
     def fingerprint(self) -> dict[str, str]:
         """What identifies the images of each split: their number, names and, of files that were not
