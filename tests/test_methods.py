@@ -678,6 +678,7 @@ def test_every_method_takes_a_step(fabric, tiny, name):
     assert method.name == name
     torch.manual_seed(0)
     nets = build_nets(tiny, CLASSES)
+    nets |= method.networks(tiny, CLASSES) if method.networks else {}
     for net in nets.values():
         net.train()
     opts = build_optimizers(nets, tiny, 1e-2)

@@ -103,7 +103,7 @@ def folder(root: Path, layout: str, split: str = "train", **settings) -> Segment
     return SegmentationFolder(root, layout, split, CLASSES[layout], **settings)
 
 
-@pytest.fixture(params=list(LAYOUTS))
+@pytest.fixture(params=list(PATHS))
 def layout(request) -> str:
     return request.param
 

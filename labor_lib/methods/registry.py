@@ -176,7 +176,9 @@ def resolve(names: list[str], config: ClassificationConfig | None = None) -> lis
     known = METHODS
     if config is not None:
         listed = {name for shift in SHIFTS.values() for name in shift.methods}
-        own = [name for name in CLASSIFICATION if name not in listed]  # these apply to every shift
+        given = {CLASSIFICATION[name].sees for name in config.methods}
+        # those that no shift lists apply where there is what they see
+        own = [name for name, m in CLASSIFICATION.items() if name not in listed and m.sees in given]
         known = {name: CLASSIFICATION[name] for name in (*config.methods, *own)}
     groups = {"all": list(known), "main": list(MAIN if config is None else config.main)}
     flat = [member for name in names for member in groups.get(name, [name])]
