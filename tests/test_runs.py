@@ -101,7 +101,7 @@ def test_looking_writes_nothing_into_a_run(run):
         return {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
 
     before = contents()
-    adapted = run.asker("ppl", 0, 1).state_dict()
+    adapted = run.at_start("ppl", 0, 1).state_dict()
     run.view("ppl", 0, 2, 0)
     run.predictions("ppl", 0, [0])
     assert contents() == before

@@ -120,7 +120,7 @@ class SegmentationRun(Run):
         # networks and images of late, so that going back and forth is quick
         self.domains = lru_cache(maxsize=8)(self._domains)
         self._segmenter = lru_cache(maxsize=64)(self._load)
-        self._asker = lru_cache(maxsize=64)(self._on_target)
+        self._started = lru_cache(maxsize=64)(self._on_target)
         self.selector = lru_cache(maxsize=64)(self._selector)
         self.selection = lru_cache(maxsize=64)(self._selection)
         self.masks = lru_cache(maxsize=64)(self._masks)
@@ -180,11 +180,11 @@ class SegmentationRun(Run):
         """A after a warm-up phase: "source", "source_more" or "adversarial"; source statistics."""
         return self._segmenter(self.place(seed, name))
 
-    def asker(self, method: str, seed: int = 0, stage: int = 1) -> nn.Module:
+    def at_start(self, method: str, seed: int = 0, stage: int = 1) -> nn.Module:
         """A as the stage began: with the target's BatchNorm statistics."""
         if stage > 1:  # stored as it was scored, which is with these statistics
             return self.segmenter(method, seed, stage - 1)
-        return self._asker(METHODS[method].warm_up, seed)
+        return self._started(METHODS[method].warm_up, seed)
 
     def _load(self, folder: Path) -> nn.Module:
         net = deeplab.build(self.config.train.network, len(self.class_set))
@@ -246,7 +246,7 @@ class SegmentationRun(Run):
             name=target.names[index],
             image=photo(target, index),
             truth=domains.labelled_target.label(index).numpy(),
-            probs=self.probabilities(self.asker(method, seed, stage), target, index),
+            probs=self.probabilities(self.at_start(method, seed, stage), target, index),
             mask=self.masks(method, seed, stage)[index] if METHODS[method].selector else None,
             positions=selection.positions[index],
             answers=selection.answers[index],
