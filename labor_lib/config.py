@@ -480,6 +480,8 @@ def _listed(value):
 def filled(example, values: dict):
     """A dataclass like `example` with `values` of a config.json; settings that are gone are left
     out, and those that an older file lacks keep their value of today."""
+    if not isinstance(values, dict):
+        raise InputError(f"config.json: {values!r} for {type(example).__name__}; restore the file")
     new = {}
     for name, value in values.items():
         if not hasattr(example, name):

@@ -185,6 +185,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"{found.get(wrong, 'absent')} there and {wanted.get(wrong, 'absent')} here); "
             "use the preset it was made with, or another --out"
         )
+    if not all(value.isfinite().all() for value in tensors.values()):
+        raise InputError(
+            f"{path}: not finite, so the training diverged; lower its learning rate, remove "
+            f"{path.parent} and run again"
+        )
     module.load_state_dict(tensors)
 
 

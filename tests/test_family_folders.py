@@ -161,6 +161,13 @@ def test_a_domain_with_the_name_of_the_mean(fabric, root, tmp_path):
         run(fabric, root, tmp_path / "run")
 
 
+def test_one_class_is_no_problem_of_classification(fabric, root, tmp_path):
+    for domain in root.iterdir():
+        shutil.rmtree(domain / "dog")
+    with pytest.raises(InputError, match="one class, 'cat'; give at least two"):
+        run(fabric, root, tmp_path / "run")
+
+
 @pytest.mark.parametrize(("source", "target"), [("", ""), ("art", "photo")])
 def test_too_few_images_to_hold_some_out(fabric, root, tmp_path, source, target):
     for path in root.rglob("*.png"):
@@ -204,6 +211,10 @@ def test_a_folder_that_has_changed_is_refused(fabric, root, tmp_path):
     run(fabric, root, out)
     shutil.copytree(root / "art", root / "clipart")
     with pytest.raises(InputError, match=r"other settings: images\.clipart was None, is 12"):
+        run(fabric, root, out)
+    shutil.rmtree(root / "clipart")
+    Image.new("RGB", (12, 12)).save(root / "art" / "cat" / "0.png")  # as many, but another
+    with pytest.raises(InputError, match=r"other settings: files\.art was"):
         run(fabric, root, out)
 
 

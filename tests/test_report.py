@@ -226,6 +226,11 @@ def test_report_escapes_what_comes_from_outside(tmp_path, no_png):
     assert text.count(bad) >= 6  # the words are there
 
 
+TEXT_FOR_A_SCORE = (
+    "method,seed,stage,miou,pixels_per_image,clicks_per_image,train_seconds\nppl,0,3,x,1,1,1\n"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "fix"),
     [
@@ -234,6 +239,8 @@ def test_report_escapes_what_comes_from_outside(tmp_path, no_png):
         ("config.json", None, "give the folder of a run"),
         ("config.json", "[]", "run again"),
         ("config.json", '{"shift": "fonts"}', "labor_lib results"),
+        ("config.json", '{"settings": {"data": 5}}', "restore"),
+        ("results.csv", TEXT_FOR_A_SCORE, "miou.*run again"),
     ],
 )
 def test_report_of_a_bad_folder(out, name, text, fix):
@@ -330,6 +337,7 @@ def page(tmp_path):
 
 def test_a_table_is_replaced_and_stays(tmp_path, page):
     command = "python -m labor_lib run --preset smoke --target-root '/home/me/my data' --seeds 0-2"
+    command += " --out=/home/me"
     out = folder_with(tmp_path / "run", rows(), command=command)
     write_table(out, page)
     first = page.read_text(encoding="utf-8")
@@ -339,6 +347,7 @@ def test_a_table_is_replaced_and_stays(tmp_path, page):
     assert "| LabOR PPL | 16.0 (0.78 %) | 4.0 | 63.0 ± 3.6 | 3 |\n" in first
     assert "| LabOR SPL, whole mask minus supervised, source + target | −6.0 | " in first
     assert "made with `python -m labor_lib run --preset smoke --target-root FOLDER --seeds" in first
+    assert "/home" not in first
     write_table(out, page)
     assert page.read_text(encoding="utf-8") == first
 

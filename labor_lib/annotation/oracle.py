@@ -25,13 +25,20 @@ class Oracle:
         self._folder: SegmentationFolder | None = None
 
     def check(self) -> None:
-        """Look for the label files without reading any; raises InputError where one is missing."""
+        """Read every label file once, so that a bad one stops a run before its warm-up.
+
+        Raises InputError where one is missing or damaged.
+        """
+        for index in range(len(self._opened())):
+            self._label(index)
+
+    def _opened(self) -> SegmentationFolder:
         if self._folder is None:
             self._folder = self._open()
+        return self._folder
 
     def _label(self, index: int) -> np.ndarray:
-        self.check()
-        return self._folder.label(index).numpy()
+        return self._opened().label(index).numpy()
 
     def ask(self, selection: Selection) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
@@ -53,9 +60,8 @@ class Oracle:
 
     def ask_everything(self) -> tuple[Callable[[int], np.ndarray], list[Cost]]:
         """Full supervision: a function from image number to its label, and what each image cost."""
-        self.check()
         costs = []
-        for index in range(len(self._folder)):
+        for index in range(len(self._opened())):
             truth = self._label(index)
             height, width = self._folder.native_size(index)
             costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))

@@ -15,7 +15,9 @@ keeps the weights with the best mean accuracy on held-out images of the *trainin
 scored on all images of the domain left out, which nothing before that has seen.
 """
 
+import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -99,6 +101,7 @@ class Data:
         self.generalises = config.shift == "styles" or (
             config.shift == "folder" and not where.target
         )
+        self._files: dict[str, str] = {}  # what identifies the files of each domain
         self._folder = self._read() if config.shift == "folder" else {}
         self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
         self.targets = tuple(self.domains(0)) if self.generalises else ("",)
@@ -123,16 +126,23 @@ class Data:
             read[TEST_LIST] = test[where.target]
         else:
             read = data.read_domains(where.root, pair, size)
+        classes = next(iter(read.values())).classes
+        if len(classes) < 2:
+            raise InputError(f"{where.root}: one class, '{classes[0]}'; give at least two")
+        for name, domain in read.items():
+            texts = [f"{Path(path).name} {os.path.getsize(path)}" for path in domain.images]
+            self._files[name] = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
         if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
             return {name: domain.load() for name, domain in read.items()}
         return read
 
     def counted(self) -> dict:
-        """A folder's classes, and how many images each domain has."""
+        """A folder's classes, and of each domain how many images, and which."""
         if not self._folder:
             return {}
         counts = {name: len(domain) for name, domain in self._folder.items()}
-        return {"classes": list(next(iter(self._folder.values())).classes), "images": counts}
+        classes = next(iter(self._folder.values())).classes
+        return {"classes": list(classes), "images": counts, "files": self._files}
 
     def _domains(self, seed: int):
         """Domains by name, or a `Shift`."""

@@ -4,7 +4,7 @@ A phase is a training that leaves a folder. A folder with a `phase.json`, which 
 finished and never touched again. Both kinds of run (`segmentation`, `classification`) are lists of
 phases; what they have in common is here.
 
-    runs/NAME/config.json     settings, the command that made the run, library versions
+    runs/NAME/config.json     settings, the commands that made the run, library versions
     runs/NAME/results.csv     one row for each method, seed, stage or number of labels
     runs/NAME/seed0/...       a folder for each phase: networks, losses (trace.csv), phase.json
 """
@@ -76,8 +76,8 @@ def run_phases(
     """
     phases = in_order(phases)
     with lock(out):
-        write_record(out, record)
         missing = [phase for phase in phases if not finished(phase.path)]
+        write_record(out, record if missing else record | {"command": ""})
         leftovers = [path for phase in missing for path in phase.path.glob(".*.part")]
         leftovers += [path for name in OWN_FILES for path in out.glob(f".{name}.*.part")]
         for path in leftovers:  # of a run that was killed while it wrote
@@ -121,7 +121,11 @@ def finished(folder: Path) -> bool:
 def read_phase(folder: Path, *names: str) -> dict:
     """phase.json; raises InputError where it is damaged or lacks one of `names`."""
     phase = read_json(folder / "phase.json")
-    if not isinstance(phase, dict) or not {"train_seconds", *names} <= phase.keys():
+    good = isinstance(phase, dict) and {"train_seconds", *names} <= phase.keys()
+    for name in ("scores", "iou") if good else ():
+        part = phase.get(name, {})
+        good &= isinstance(part, dict) and all(isinstance(v, int | float) for v in part.values())
+    if not good or not isinstance(phase["train_seconds"], int | float):
         raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
     return phase
 
@@ -174,7 +178,10 @@ def read_record(out: Path) -> dict:
     path = Path(out) / "config.json"
     if not path.exists():
         raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except InputError:
+        record = None
     if not isinstance(record, dict):
         raise InputError(f"{path}: damaged; restore it, or remove {out} and run again")
     if "shift" in record:
@@ -188,7 +195,8 @@ def read_record(out: Path) -> dict:
 def write_record(out: Path, now: dict) -> None:
     """Write config.json, or compare with the one there; raises InputError where a setting differs.
 
-    A folder without a finished phase takes the new settings.
+    A folder without a finished phase takes the new settings. A command that adds to results follows
+    those that began them (`a && b`), unless the first is not known (version 1).
     """
     path = out / "config.json"
     if not any(next(folder.rglob("phase.json"), None) for folder in seed_folders(out).values()):
@@ -215,9 +223,14 @@ def write_record(out: Path, now: dict) -> None:
     older = differences(then.get("versions", {}), now["versions"])
     if older:
         warnings.warn(f"{out} was begun with other versions: {older}", stacklevel=2)
-    images = then.get("images", {}) | now.get("images", {})
-    if images != then.get("images", {}):
-        write_json(path, then | {"images": images})
+    new = then | {
+        name: then.get(name, {}) | now[name] for name in ("images", "files") if name in now
+    }
+    commands = then["command"].split(" && ")
+    if then["command"] and now["command"] and now["command"] not in commands:
+        new["command"] = " && ".join([*commands, now["command"]])
+    if new != then:
+        write_json(path, new | {"version": VERSION})
 
 
 def _same_seeds(then: dict, now: dict) -> tuple[dict, dict]:

@@ -7,6 +7,7 @@ pictures are inside it, and it loads and runs nothing.
 
 import base64
 import html
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -483,7 +484,7 @@ def _made_with(record: dict) -> str:
     """The command and device of a run; folders are left out, for they are a person's own."""
     made = ""
     if record.get("command"):
-        words = shlex.split(record["command"])
+        words = shlex.split(re.sub(r"(?<= )(--[a-z-]+)=", r"\1 ", record["command"]))
         folders = {i + 1 for i, word in enumerate(words) if word in FOLDERS}
         words = ["FOLDER" if i in folders else word for i, word in enumerate(words)]
         made = f"; made with `{' '.join(words)}`"

@@ -64,6 +64,9 @@ def read_table(out: Path, *columns: str) -> pd.DataFrame:
         raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
     if table.empty or not {"method", "seed", *columns} <= set(table.columns):
         raise InputError(f"{path}: not the results of a run; run again to write it anew")
+    for name in ("seed", *columns):
+        if name != "target" and not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"{path}: text in the column {name}; run again to write it anew")
     return table.astype({"method": str})
 
 
@@ -298,7 +301,9 @@ class ClassificationRun(Run):
         repetition = self.record.get("repetition", 0)
         self.where = Where(Path(root) if root else None, **where, repetition=repetition)
         self.shift = self.folder.name
-        self.table = _whole_seeds(read_table(self.folder, "few", "target"), list(methods), few)
+        self.table = _whole_seeds(
+            read_table(self.folder, "few", "target", "accuracy"), list(methods), few
+        )
         there = sorted(set(self.table["few"]) - {0})
         self.config = replace(config, few=tuple(map(int, there)) or config.few)
         self.problem = lru_cache(maxsize=8)(self._problem)

@@ -321,7 +321,7 @@ class SegmentationPhases:
             self._ask(folder, method, net, domains, known, derive_seed(seed, "selection", stage))
             write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
         costs = pd.read_csv(folder / "cost.csv")
-        known = known.merge(Selection.load(folder / "selection.npz"))
+        known = known.merge(Selection.load(folder / "selection.npz", known))
         return known.labels, _means(costs) | read_json(folder / "asked.json")
 
     def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
@@ -329,7 +329,7 @@ class SegmentationPhases:
         known = Selection.nothing(images, self.config.data.target_size)
         for earlier in range(1, stage):
             path = self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
-            known = known.merge(Selection.load(path))
+            known = known.merge(Selection.load(path, known))
         return known
 
     def _ask(self, folder, method, net, domains, known: Selection, seed: int) -> None:

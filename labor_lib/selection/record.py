@@ -65,9 +65,21 @@ class Selection:
             )
 
     @classmethod
-    def load(cls, path: Path) -> "Selection":
-        """Raises InputError where the file is missing or damaged."""
+    def load(cls, path: Path, like: "Selection | None" = None) -> "Selection":
+        """Raises InputError where the file is missing, damaged or not of the images of `like`."""
         size, counts, positions, answers = _read(path, "size", "counts", "positions", "answers")
+        whole = (
+            size.shape == (2,)
+            and counts.sum() == len(positions)
+            and len(answers) in (0, len(positions))
+            and positions.max(initial=0) < size.prod()
+        )
+        if whole and like is not None:
+            whole = (len(counts), *size.tolist()) == (len(like), *like.size)
+        if not whole:
+            raise InputError(
+                f"{path}: damaged, or of other images; remove {path.parent} and run again"
+            )
         ends = np.cumsum(counts)
         parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         answered = len(answers) == len(positions)  # also where nothing was asked
