@@ -138,12 +138,12 @@ class Download:
     """fetch real data, its hashes checked"""
 
     name: str = _option(MISSING, "mnist or bsds500")
-    root: Path = _option(Path("data"), "where it is put", Path)
+    root: Path | None = _option(None, "where it is put; ./data by default", Path)
 
     def __call__(self, command: str) -> None:
         from labor_lib.data.download import fetch
 
-        print(*fetch(self.name, self.root), sep="\n")
+        print(*fetch(self.name, self.root or home() / "data"), sep="\n")
 
 
 @dataclass

@@ -124,8 +124,8 @@ class Config:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     selector: SelectorConfig = field(default_factory=SelectorConfig)  # PPL and sampled SPL
-    # SPL asks the whole mask, so the mask must be small. The discrepancy's weight sets its size:
-    # at 0.001 loss 6 only slows the agreement of the two heads, at 0.02 it parts them (7 %).
+    # SPL asks the whole mask, so the mask must be small. At 0.02 loss 6 parts the two heads (7 % of
+    # the pixels); at 0.001 it does nothing: the mask is what the noise leaves (docs/RESULTS.md).
     spl_selector: SelectorConfig = SelectorConfig(weight=0.001, noise=0.2)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     scene_seed: int = 0

@@ -94,6 +94,9 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
     assert "photographs.tgz: could not be fetched" in message
     assert "run again, or put the file there" in message
     assert message.count("\n") == 1
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path / "home"))
+    assert main(["download", "bsds500"]) == 2
+    assert str(tmp_path / "home/data/photographs.tgz") in capsys.readouterr().err
 
 
 # Archives

@@ -120,13 +120,14 @@ class SegmentationRun(Run):
         )
         self.stages = self.config.budget.stages
         self.class_set: ClassSet = CLASS_SETS[self.config.data.class_set]
-        # networks and images of late, so that going back and forth is quick
+        # networks and images of late, so that going back and forth is quick; few large ones
+        kept = 64 if self.config.data.cache else 4
         self.domains = lru_cache(maxsize=8)(self._domains)
-        self._segmenter = lru_cache(maxsize=64)(self._load)
-        self._started = lru_cache(maxsize=64)(self._on_target)
-        self.selector = lru_cache(maxsize=64)(self._selector)
-        self.selection = lru_cache(maxsize=64)(self._selection)
-        self.masks = lru_cache(maxsize=64)(self._masks)
+        self._segmenter = lru_cache(maxsize=kept)(self._load)
+        self._started = lru_cache(maxsize=kept)(self._on_target)
+        self.selector = lru_cache(maxsize=kept)(self._selector)
+        self.selection = lru_cache(maxsize=kept)(self._selection)
+        self.masks = lru_cache(maxsize=kept)(self._masks)
 
     @property
     def last(self) -> pd.DataFrame:
@@ -307,7 +308,9 @@ class ClassificationRun(Run):
         there = sorted(set(self.table["few"]) - {0})
         self.config = replace(config, few=tuple(map(int, there)) or config.few)
         self.problem = lru_cache(maxsize=8)(self._problem)
-        self._net = lru_cache(maxsize=64)(self._load)
+        self._net = lru_cache(maxsize=8 if config.training.network == "resnet18" else 64)(
+            self._load
+        )
 
     @property
     def methods(self) -> list[str]:
