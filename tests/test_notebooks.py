@@ -48,6 +48,16 @@ def test_opening_and_closing_cards(path):
     assert headings[-3:] == ["## What we saw", "## Exercises", "## Next"]
 
 
+def test_the_dashboards_page_links_to_no_file():
+    """Voila serves the notebook alone: other files of the project are 403 there."""
+    (option,) = re.findall(r"remove_cell_tags=(\S+)", (PROJECT / "Makefile").read_text())
+    cells = BOOKS[FOLDER / "09_compare.ipynb"].cells
+    shown = [cell for cell in cells if option not in cell.metadata.get("tags", [])]
+    assert len(shown) < len(cells)
+    links = re.findall(r"\]\(([^)]+)\)", "\n".join(cell.source for cell in shown))
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 @each_file
 def test_cells_fit_a_screen_and_hold_no_magics(path):
     for cell in code_cells(path):

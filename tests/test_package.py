@@ -18,16 +18,18 @@ PROJECT = Path(__file__).parents[1]
 def test_an_installed_package_runs_from_an_empty_folder(tmp_path):
     wheels, place, here = tmp_path / "wheels", tmp_path / "environment", tmp_path / "empty"
     here.mkdir()
+    # a PYTHONPATH to the sources would make pip believe that the package is installed
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LABOR", "PYTHON"))}
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, PROJECT]
-    subprocess.run(build, check=True)
+    subprocess.run(build, check=True, cwd=here, env=clean)
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     python = place / "bin" / "python"
     (wheel,) = wheels.glob("labor_lib-*.whl")
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    install = [python, "-m", "pip", "install", "-q", "--no-deps", wheel]
+    subprocess.run(install, check=True, cwd=here, env=clean)
     site = next((place / "lib").glob("python*/site-packages"))
     # the libraries of this environment, which a user's pip would install
     (site / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LABOR", "PYTHON"))}
     command = [place / "bin" / "labor", "run", "--preset", "smoke", "--methods", "ppl"]
     done = subprocess.run(command, cwd=here, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
