@@ -135,7 +135,7 @@ def test_a_list_that_names_a_missing_image_stops_the_run(root, tmp_path, capsys)
     command += ["--source", "art", "--target", "photo", "--out", str(tmp_path / "run")]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert "photo_test.txt: line 2 names" in said
+    assert "photo_test.txt names" in said
     assert "99.png, which is missing" in said
     assert said.count("\n") == 1
 
