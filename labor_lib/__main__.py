@@ -15,54 +15,60 @@ from typing import Any
 from labor_lib.errors import InputError
 from labor_lib.runtime import home
 
-PRESETS = "streets, camvid, gta5, synthia or smoke"
-SHIFTS = "textured, fonts, styles (drawn); mnistm, ccsa, folder (files below --root)"
-METHODS = "names separated by commas, or main, or all"
-SEEDS = "such as 0, or 0-4, or 0,3"
-
 
 def _option(default: Any, text: str, kind: type = str, **settings):
     """A field that becomes an option; without a default, an argument."""
-    metadata = {"help": text, "type": kind} | settings
-    return (
-        field(metadata=metadata)
-        if default is MISSING
-        else field(default=default, metadata=metadata)
-    )
+    return field(default=default, metadata={"help": text, "type": kind} | settings)
 
 
 @dataclass
-class Run:
-    """train, score and report segmentation methods; continues where it was stopped"""
+class Training:
+    """What `run` and `family` share."""
 
-    preset: str = _option("streets", PRESETS)
-    methods: str = _option("main", METHODS)
-    seeds: str = _option("0", SEEDS)
-    stages: int | None = _option(None, "rounds of select, label, train", int)
-    budget: float | None = _option(
-        None, "share of the pixels, such as 0.022 (spl ignores it)", float
-    )
-    points: int | None = _option(None, "points an image, over all stages", int)
+    methods: str = _option("main", "names separated by commas, or main, or all")
+    seeds: str = _option("0", "such as 0, or 0-4, or 0,3")
     device: str = _option("auto", "cpu, cuda or mps; the best by default")
     precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
+    out: str | None = _option(None, "run folder; by default in runs/")
+    no_imagenet: bool = _option(False, "ResNet from random weights", bool)
+
+    def chosen(self, config=None):
+        """Methods, seeds and the machine; methods of classification with its configuration."""
+        from labor_lib.methods.registry import resolve
+        from labor_lib.runtime import make_fabric
+
+        methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
+        return methods, seeds, make_fabric(self.device, self.precision)
+
+    def folder(self, *default: str) -> Path:
+        """The run folder; `default` is below the folder of runs."""
+        if self.out is not None and not self.out.strip():
+            raise InputError("--out '': give a folder")
+        return Path(self.out) if self.out else home().joinpath("runs", *default)
+
+
+@dataclass
+class Run(Training):
+    """train, score and report segmentation methods; continues where it was stopped"""
+
+    preset: str = _option("streets", "streets, camvid, gta5, synthia or smoke")
+    stages: int | None = _option(None, "rounds of select, label, train", int)
+    budget: float | None = _option(None, "share of the pixels, as 0.022 (spl ignores it)", float)
+    points: int | None = _option(None, "points an image, over all stages", int)
     scene_seed: int | None = _option(None, "of the drawn scenes; seed i uses this + i", int)
     source_root: Path | None = _option(None, "folder of the source dataset", Path)
     target_root: Path | None = _option(None, "folder of the target dataset", Path)
     data: str = _option("", "where scenes are drawn; ./data by default")
-    out: str | None = _option(None, "run folder; runs/PRESET by default")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
-    no_imagenet: bool = _option(False, "ResNet-101 from random weights", bool)
 
     def __call__(self, command: str) -> None:
         from labor_lib.lab.report import print_table, write_report
         from labor_lib.lab.segmentation import Roots, SegmentationPhases
-        from labor_lib.methods.registry import resolve
-        from labor_lib.runtime import Progress, make_fabric
+        from labor_lib.runtime import Progress
 
         config = self.config()
-        methods, seeds = resolve(self.methods.split(",")), number_list(self.seeds)
-        fabric = make_fabric(self.device, self.precision)
-        out = _folder(self.out, home() / "runs" / config.preset)
+        methods, seeds, fabric = self.chosen()
+        out = self.folder(config.preset)
         data = Path(self.data) if self.data else home() / "data"
         roots = Roots(data, self.source_root, self.target_root)
         with Progress() as progress:
@@ -96,37 +102,31 @@ class Run:
 
 
 @dataclass
-class Family:
+class Family(Training):
     """train and score image classifiers: DANN, CCSA, SagNet and baselines"""
 
-    shift: str = _option("textured", SHIFTS)
+    shift: str = _option(
+        "textured", "textured, fonts, styles (drawn); mnistm, ccsa, folder (files below --root)"
+    )
     root: Path | None = _option(
         None, "folder of images (DOMAIN/CLASS/*), MNIST, or CCSA's files", Path
     )
     source: str = _option("", "domain of --root to adapt from; else one is left out at a time")
     target: str = _option("", "domain of --root to adapt to")
-    methods: str = _option("main", METHODS)
-    seeds: str = _option("0", SEEDS)
     few: str = _option("", "labelled target images a class, such as 1,3,5,7")
     repetition: int = _option(0, "of CCSA's split files", int)
     network: str | None = _option(None, "for --shift folder", choices=("small", "resnet18"))
-    no_imagenet: bool = _option(False, "ResNet-18 from random weights", bool)
-    device: str = _option("auto", "cpu, cuda or mps; the best by default")
-    precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
-    out: str | None = _option(None, "run folder; runs/family/SHIFT by default")
 
     def __call__(self, command: str) -> None:
         from labor_lib.config import Where, configure
         from labor_lib.lab.classification import ClassificationPhases, print_summary
-        from labor_lib.methods.registry import resolve
-        from labor_lib.runtime import Progress, make_fabric
+        from labor_lib.runtime import Progress
 
         few = number_list(self.few, "--few") if self.few else []
         where = Where(self.root, self.source, self.target, self.repetition)
         config = configure(self.shift, where, self.network, few, not self.no_imagenet)
-        methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
-        fabric = make_fabric(self.device, self.precision)
-        out = _folder(self.out, home() / "runs" / "family" / config.shift)
+        methods, seeds, fabric = self.chosen(config)
+        out = self.folder("family", config.shift)
         with Progress() as progress:
             phases = ClassificationPhases(config, where, out, fabric, progress, command)
             table = phases.run(methods, seeds)
@@ -184,7 +184,8 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", required=True)
     for name, options in COMMANDS.items():
         sub = commands.add_parser(name, help=options.__doc__, description=options.__doc__)
-        for one in fields(options):
+        # a command's own options first, then those that it shares
+        for one in sorted(fields(options), key=lambda one: one.name not in options.__annotations__):
             settings = dict(one.metadata)
             if settings["type"] is bool:
                 settings = {"help": settings["help"], "action": "store_true"}
@@ -201,23 +202,15 @@ def number_list(text: str, option: str = "--seeds") -> list[int]:
     numbers = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
-        if not found or int(found[1]) > int(found[2] or found[1]):
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < first + 1000:
             raise InputError(f"{option} '{text}': give numbers such as 0 or 0-4 or 0,3")
-        last = min(int(found[2] or found[1]), int(found[1]) + 1000)
-        numbers += range(int(found[1]), last + 1)
-        if len(numbers) > 1000:
-            raise InputError(f"{option} '{text}': at most 1000 numbers in a run")
+        numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
 
 
 def _given(changes: dict) -> dict:
     return {name: value for name, value in changes.items() if value is not None}
-
-
-def _folder(text: str | None, default: Path) -> Path:
-    if text is not None and not text.strip():
-        raise InputError("--out '': give a folder")
-    return Path(text) if text else default
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -72,24 +72,19 @@ def _class_set(name: str, groups: dict[str, tuple[str, ...]]) -> ClassSet:
     return ClassSet(name, tuple(groups), palette, from_train_ids)
 
 
-def _subset(name: str, names: tuple[str, ...]) -> ClassSet:
-    """A class set of some of the 19 classes, in the order given."""
-    return _class_set(name, {one: (one,) for one in names})
+def _without(name: str, *left_out: str) -> ClassSet:
+    """A class set of some of the 19 classes: all but those left out."""
+    return _class_set(name, {one: (one,) for one in NAMES if one not in left_out})
 
 
-def _without(names: tuple[str, ...], *left_out: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in left_out)
-
-
-CITYSCAPES19 = _subset("cityscapes19", NAMES)
+CITYSCAPES19 = _without("cityscapes19")
 
 # SYNTHIA -> Cityscapes is trained on 16 classes and scored twice: over all 16 and over 13.
-SYNTHIA16_NAMES = _without(NAMES, "terrain", "truck", "train")
-SYNTHIA13_NAMES = _without(SYNTHIA16_NAMES, "wall", "fence", "pole")
-SYNTHIA16 = _subset("synthia16", SYNTHIA16_NAMES)
+SYNTHIA16 = _without("synthia16", "terrain", "truck", "train")
+SYNTHIA13_NAMES = tuple(one for one in SYNTHIA16.names if one not in ("wall", "fence", "pole"))
 
 # The classes that the embedded benchmark draws.
-STREETS14 = _subset("streets14", _without(NAMES, "wall", "rider", "truck", "train", "motorcycle"))
+STREETS14 = _without("streets14", "wall", "rider", "truck", "train", "motorcycle")
 
 # CamVid's own 11 classes: training and scoring on CamVid both happen in them, and its label files
 # hold these ids. `wall` and `train` are ignored: the 11 have no class for either, and counting

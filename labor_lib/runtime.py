@@ -58,12 +58,10 @@ def best_precision(device: str) -> str:
 
 def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
     """Lightning Fabric on one device; raises InputError for what the machine lacks."""
-    if device not in DEVICES:
-        raise InputError(f"unknown device '{device}': choose one of {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision '{precision}': choose one of {', '.join(PRECISIONS)}")
-    if device == "auto":
-        device = best_device()
+    for name, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise InputError(f"unknown {name} '{value}': choose one of {', '.join(known)}")
+    device = best_device() if device == "auto" else device
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device, True):
         raise InputError(
@@ -71,8 +69,7 @@ def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
         )
     if precision == "16-mixed" and device == "cpu":
         raise InputError("precision '16-mixed': a CPU has bf16-mixed or 32-true")
-    if precision == "auto":
-        precision = best_precision(device)
+    precision = best_precision(device) if precision == "auto" else precision
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     return Fabric(accelerator=device, devices=1, precision=precision)
 
@@ -163,19 +160,15 @@ def imagenet_weights(url: str) -> dict[str, Tensor]:
         ) from None
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; raises InputError where it is missing or damaged."""
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; remove {path.parent} and run again") from None
-    except SafetensorError as error:
-        raise InputError(f"{path}: damaged ({error}); remove {path.parent} and run again") from None
-
-
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill `module` from safetensors; raises InputError for another architecture's file."""
-    tensors = read_weights(path)
+    """Fill `module` from a safetensors file; raises InputError where it is missing, damaged or of
+    another architecture."""
+    try:
+        tensors = load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: missing or damaged ({error}); remove {path.parent} and run again"
+        ) from None
     wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     if wanted != found:
@@ -207,7 +200,7 @@ class Progress:
     """One live line: what is being done, the latest losses, the share done and the time left."""
 
     def __init__(self):
-        self._bar: tqdm | None = None
+        self._bar = tqdm(disable=True)  # until `expect`
 
     def __enter__(self) -> "Progress":
         return self
@@ -217,32 +210,27 @@ class Progress:
 
     def expect(self, steps: int) -> None:
         """How many steps are to come in all; with none there is no line."""
-        if not steps:
-            return
         notebook = "ipykernel" in sys.modules  # there the bar vanishes when done
         live = notebook or sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
-            unit="step",
             mininterval=0.2 if live else 30,
             leave=not notebook,
             smoothing=0.02,
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} steps, "
             "{elapsed} gone, {remaining} left{postfix}",
+            disable=not steps,
         )
 
     def phase(self, text: str) -> None:
         """What begins now."""
-        if self._bar is not None:
-            self._bar.set_description_str(text, refresh=True)
+        self._bar.set_description_str(text, refresh=True)
 
     def step(self, losses: dict[str, float]) -> None:
         """One step is done."""
-        if self._bar is not None:
-            shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            self._bar.set_postfix_str(shown, refresh=False)
-            self._bar.update()
+        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.update()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()

@@ -335,9 +335,9 @@ def test_bad_folders_are_reported_in_one_line(folders, tmp_path):
     refused("art/horse: no images in it; fill it", folders)
     (folders / "art" / "horse").rmdir()
     picture(folders / "photo" / "horse" / "0.png")
-    refused("photo: 'horse' is a class of photo but not of art", folders)
+    refused("photo: 'horse' is a class of only one of art and photo", folders)
     (folders / "photo" / "horse").rename(folders / "art" / "horse")
-    refused("photo: 'horse' is a class of art but not of photo", folders)
+    refused("photo: 'horse' is a class of only one of art and photo", folders)
 
 
 def test_an_image_that_does_not_decode_is_named(folders):
@@ -386,15 +386,16 @@ def test_lists_give_the_images_they_name(lists):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("art/cat/none.png 0", r"art_train\.txt: line 3 names .*none\.png, which is missing"),
+        ("art/cat/none.png 0", r"art_train\.txt names .*none\.png, which is missing"),
         ("art/cat/0.png", r"art_train\.txt: line 3 is 'art/cat/0\.png' instead of 'path class_id'"),
         ("art/cat/0.png cat", r"line 3 is 'art/cat/0\.png cat' instead of"),
         ("art/cat/0.png -1", r"line 3 is 'art/cat/0\.png -1' instead of"),
         ("../cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
         ("/art/cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
-        ("art/cat/0.png 1", r"gives class id \d to '\w+'; elsewhere that id or that class is"),
-        ("art/cat/0.png 2", r"gives class id \d to 'cat'; elsewhere"),
-        ("art/horse/0.png 900000000", r"no list has an image of class id 2; add its list"),
+        ("art/cat/0.png 1", r"its lists give class id 1 to 'cat', but every class has one id"),
+        ("art/cat/0.png 2", r"give class id 2 to 'cat', but every class has one id"),
+        ("art/horse/0.png 0", r"give class id 0 to 'horse', but every class has one id"),
+        ("art/horse/0.png 900000000", r"id 900000000 to 'horse', .* and 2 would be next"),
     ],
 )
 def test_bad_lists_are_reported_by_line(lists, row, message):
@@ -405,14 +406,11 @@ def test_bad_lists_are_reported_by_line(lists, row, message):
         read_lists(lists, ["art", "photo"], "train")
 
 
-def test_missing_empty_and_unreadable_lists(lists):
+def test_missing_and_empty_lists(lists):
     with pytest.raises(InputError, match=r"art_val\.txt: missing or empty; .* has art_test\.txt, "):
         read_lists(lists, ["art"], "val")
     (lists / "art_train.txt").write_text("\n")
     with pytest.raises(InputError, match=r"art_train\.txt: missing or empty"):
-        read_lists(lists, ["art"], "train")
-    (lists / "art_train.txt").write_bytes("art/chät/0.png 0".encode("latin-1"))
-    with pytest.raises(InputError, match=r"art_train\.txt: not UTF-8; save it as that"):
         read_lists(lists, ["art"], "train")
 
 
@@ -456,16 +454,14 @@ def test_ccsa_files(tmp_path):
 @pytest.mark.parametrize(
     ("letter", "change", "message"),
     [
-        ("y", lambda y: y[1:], r"\(20, 16, 16\) images and float64 \(19,\) labels, where"),
-        ("y", lambda y: y + 1, r"where there should be .* N digits"),
-        ("y", np.zeros_like, r"\[20, 0, 0, .* target images a class where 2 of each should be"),
-        ("X", lambda x: np.resize(x, (20, 32, 32)), r"\(20, 32, 32\) images"),
+        ("y", lambda y: y[1:], r"\(20, 16, 16\), not 19 x 16 x 16"),
+        ("y", lambda y: y + 1, r"\[0, 2, .*, 2\] images of each digit"),
+        ("y", np.zeros_like, r"\[20, 0, 0, .* images of each digit"),
+        ("X", lambda x: np.resize(x, (20, 32, 32)), r"\(20, 32, 32\)"),
         ("X", lambda x: x * 255, "in 0 to 1"),
         ("X", lambda x: x * np.nan, "in 0 to 1"),
-        ("X", lambda x: x.astype(str), "<U"),
-        ("X", lambda x: x.astype(object), "cannot be read .*pickle"),
-        ("X", None, "cannot be read .*No such file"),
-        ("X", lambda x: {"X": x}, "<U"),  # an archive of arrays
+        ("X", lambda x: x.astype(object), "as published .*pickle"),
+        ("X", None, "as published .*No such file"),
     ],
 )
 def test_bad_ccsa_files(tmp_path, letter, change, message):
@@ -474,10 +470,7 @@ def test_bad_ccsa_files(tmp_path, letter, change, message):
     file = tmp_path / f"MNIST_to_USPS_{letter}_{stem}"
     changed = None if change is None else change(np.load(file))
     file.unlink()
-    if isinstance(changed, dict):
-        with file.open("wb") as archive:
-            np.savez(archive, **changed)
-    elif changed is not None:
+    if changed is not None:
         np.save(file, changed)
     with pytest.raises(InputError, match=message):
         read_ccsa(tmp_path, 2, 4)
@@ -571,13 +564,10 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     whole = images.read_bytes()
     for content in (whole[:100], b"", b"<html>404</html>" * 9, whole[:8] + whole[8:][::-1], None):
         images.unlink() if content is None else images.write_bytes(content)
-        with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib download mnist --root"):
+        with pytest.raises(InputError, match=r"MNIST/raw: .* labor_lib download mnist --root"):
             mnistm_shift(tmp_path, seed=0)
     images.write_bytes(whole)
     photograph = tmp_path / "bsds500" / "train" / "a.png"
-    Image.new("RGB", (60, 31)).save(photograph)
-    with pytest.raises(InputError, match=r"a\.png: smaller than a digit's 32 x 32"):
-        mnistm_shift(tmp_path, seed=0)
     photograph.write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded"):
         mnistm_shift(tmp_path, seed=0)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from labor_lib.labels import NAMES, SYNTHIA13_NAMES, SYNTHIA16_NAMES
+from labor_lib.labels import NAMES, SYNTHIA13_NAMES, SYNTHIA16
 from labor_lib.metrics import Scores, evaluate, scores_from, summary
 
 
@@ -77,7 +77,7 @@ def test_class_predicted_but_absent_is_excluded():
 
 
 def test_summary_of_synthia():
-    values = {name: float(10 + 3 * i) for i, name in enumerate(SYNTHIA16_NAMES)}
+    values = {name: float(10 + 3 * i) for i, name in enumerate(SYNTHIA16.names)}
     row = summary(Scores(values))
     thirteen = [v for name, v in values.items() if name not in ("wall", "fence", "pole")]
     assert len(thirteen) == len(SYNTHIA13_NAMES) == 13

@@ -22,7 +22,6 @@ from labor_lib.runtime import (
     load_weights,
     make_fabric,
     read_json,
-    read_weights,
     save_weights,
     seed_everything,
     versions,
@@ -102,7 +101,7 @@ def test_weights_round_trip(tmp_path):
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     load_weights(other, path)
     saved, loaded = net.state_dict(), other.state_dict()
-    assert set(saved) == set(loaded) == set(read_weights(path))
+    assert set(saved) == set(loaded)
     assert all(torch.equal(saved[key], loaded[key]) for key in saved)
 
 
@@ -128,13 +127,13 @@ def test_weights_of_another_architecture(tmp_path, other, wrong):
 
 def test_weights_missing_or_damaged(tmp_path):
     path, net = tmp_path / "net.safetensors", nn.Linear(3, 4)
-    with pytest.raises(InputError, match=r"net\.safetensors: no such file; remove .*"):
+    with pytest.raises(InputError, match=r"net\.safetensors: missing .*; remove .*"):
         load_weights(net, path)
     save_weights(net, path)
     whole = path.read_bytes()
     for damaged in (whole[:-5], whole[:20], b"", b"not a checkpoint at all"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"net\.safetensors: damaged") as caught:
+        with pytest.raises(InputError, match=r"net\.safetensors: .* damaged") as caught:
             load_weights(net, path)
         assert "\n" not in str(caught.value)
 

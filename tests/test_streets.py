@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labor_lib.drawn.streets import draw_scene, look, write, write_streets
-from labor_lib.drawn.streets.look import STREET_IDS
+from labor_lib.drawn.streets import draw_scene, write, write_streets
+from labor_lib.drawn.streets.look import IDS
 from labor_lib.drawn.streets.write import SPLITS
 from labor_lib.errors import InputError
 
@@ -68,7 +68,7 @@ def test_gap_zero_is_the_game_and_the_gap_widens():
 def test_all_fourteen_classes_and_no_other(domain):
     _, labels = scenes(domain, 60, (56, 112))
     ids, counts = np.unique(labels, return_counts=True)
-    assert ids.tolist() == sorted(STREET_IDS)
+    assert ids.tolist() == sorted(IDS.values())
     if domain == "camera":
         assert counts.min() / labels.size > 0.003
 
@@ -77,13 +77,13 @@ def test_all_fourteen_classes_and_no_other(domain):
 def test_labels_lie_on_the_image(domain):
     images, labels = scenes(domain, 20, (56, 112))
     rows = np.broadcast_to(np.arange(56)[:, None], labels.shape[1:])
-    for above, below in ((look.SKY, look.BUILDING), (look.BUILDING, look.ROAD)):
+    for above, below in ((IDS["sky"], IDS["building"]), (IDS["building"], IDS["road"])):
         assert rows[(labels == above).any(0)].mean() < rows[(labels == below).any(0)].mean()
     # The sky is bluer than all else, in every scene that shows much of it.
     blue = images[..., 2].astype(int) - images[..., 0]
     for image_blue, ids in zip(blue, labels, strict=True):
-        if (ids == look.SKY).mean() > 0.05:
-            assert image_blue[ids == look.SKY].mean() > image_blue[ids != look.SKY].mean() + 10
+        if (ids == IDS["sky"]).mean() > 0.05:
+            assert image_blue[ids == IDS["sky"]].mean() > image_blue[ids != IDS["sky"]].mean() + 10
     # Colours change at the borders of the labels: several times as much as elsewhere.
     step = np.abs(np.diff(images.astype(int), axis=2)).sum(-1)
     border = labels[:, :, 1:] != labels[:, :, :-1]
@@ -94,7 +94,7 @@ def test_labels_lie_on_the_image(domain):
 def test_any_size(size):
     image, labels = draw_scene("camera", 7, size)
     assert image.shape[:2] == labels.shape == size
-    assert {look.ROAD, look.SKY} <= set(labels.flat)
+    assert {IDS["road"], IDS["sky"]} <= set(labels.flat)
 
 
 # Files
@@ -120,8 +120,8 @@ def test_layouts_and_modes(written):
         assert file.mode == "P"
         np.testing.assert_array_equal(np.asarray(file), game_labels)
         colours = np.asarray(file.convert("RGB"))
-    assert set(map(tuple, colours[game_labels == look.ROAD])) == {(128, 64, 128)}
-    assert set(map(tuple, colours[game_labels == look.SKY])) == {(70, 130, 180)}
+    assert set(map(tuple, colours[game_labels == IDS["road"]])) == {(128, 64, 128)}
+    assert set(map(tuple, colours[game_labels == IDS["sky"]])) == {(70, 130, 180)}
 
     folder, stem = written / "cityscapes", "val/camera/camera_000001_000019"
     camera, camera_labels = draw_scene("camera", (0, SPLITS["val"][0]), SMALL)
@@ -277,14 +277,14 @@ def accuracy(train_images, train_labels, images, labels):
     """Mean accuracy over the classes of a least-squares classifier, each class weighing alike."""
     inputs, truth = features(train_images), train_labels.ravel()
     moments, targets = 0.0, []
-    for label in STREET_IDS:
+    for label in IDS.values():
         chosen = inputs[truth == label]
         moments = moments + chosen.T @ chosen / len(chosen)
         targets.append(chosen.mean(0))
     ridge = 1e-4 * np.eye(inputs.shape[1])
     weights = np.linalg.solve(moments + ridge, np.stack(targets, 1))
-    guess = np.array(STREET_IDS)[(features(images) @ weights).argmax(1)]
-    return np.mean([(guess == label)[labels.ravel() == label].mean() for label in STREET_IDS])
+    guess = np.array(list(IDS.values()))[(features(images) @ weights).argmax(1)]
+    return np.mean([(guess == label)[labels.ravel() == label].mean() for label in IDS.values()])
 
 
 def test_no_global_colour_transform_closes_the_gap():

@@ -1,15 +1,13 @@
 """Images of one label each, in several domains: what classification methods train on.
 
-    folders    read_domains (DOMAIN/CLASS/*: PACS, Office-Home, DomainNet), read_lists (DomainNet)
-    digits     mnistm_shift (MNIST -> MNIST-M), read_ccsa (split files of CCSA's authors)
-
-Whatever is wrong with a folder raises `InputError`; what needs no decoding, when it is opened.
+folders    read_domains (DOMAIN/CLASS/*: PACS, Office-Home, DomainNet), read_lists (DomainNet)
+digits     mnistm_shift (MNIST -> MNIST-M), read_ccsa (split files of CCSA's authors)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.datasets import MNIST
 
 from labor_lib.data.pictures import ENDINGS, read_rgb
 from labor_lib.errors import InputError
@@ -81,17 +79,22 @@ class Shift:
     target_test: Domain
 
 
+def _shuffled_classes(domain: Domain, generator: torch.Generator) -> Iterator[Tensor]:
+    """For each class the numbers of its images, in random order."""
+    for label in range(len(domain.classes)):
+        members = (domain.labels == label).nonzero()[:, 0]
+        yield members[torch.randperm(len(members), generator=generator)]
+
+
 def split(domain: Domain, parts: Sequence[float], seed: int) -> tuple[Domain, ...]:
     """The domain in disjoint parts, each class divided as the whole is; parts add up to 1.
 
     Raises InputError where a part would have no image.
     """
     generator = torch.Generator().manual_seed(derive_seed("split", seed))
-    lots: list[list[Tensor]] = [[] for _ in parts]
     bounds = np.cumsum((0, *parts))
-    for label in range(len(domain.classes)):
-        members = (domain.labels == label).nonzero()[:, 0]
-        members = members[torch.randperm(len(members), generator=generator)]
+    lots: list[list[Tensor]] = [[] for _ in parts]
+    for members in _shuffled_classes(domain, generator):
         ends = [round(float(bound) * len(members)) for bound in bounds]
         for lot, start, end in zip(lots, ends, ends[1:], strict=False):
             lot.append(members[start:end])
@@ -110,15 +113,13 @@ def few(domain: Domain, n: int, seed: int) -> Domain:
     Raises InputError where a class has fewer.
     """
     generator = torch.Generator().manual_seed(derive_seed("few", seed))
-    chosen = []
-    for label, name in enumerate(domain.classes):
-        members = (domain.labels == label).nonzero()[:, 0]
+    chosen = [members[:n] for members in _shuffled_classes(domain, generator)]
+    for name, members in zip(domain.classes, chosen, strict=True):
         if len(members) < n:
             raise InputError(
                 f"{n} images a class: class '{name}' of {domain.name} has {len(members)}; "
                 "ask for fewer"
             )
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:n]])
     return domain.take(torch.cat(chosen))
 
 
@@ -127,15 +128,8 @@ def few(domain: Domain, n: int, seed: int) -> Domain:
 
 def _folders(root: Path) -> dict[str, Path]:
     """The folders below root by name, without hidden ones and what macOS's archives leave."""
-    found = {}
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
-        if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX":
-            try:
-                path.name.encode()
-            except UnicodeEncodeError:
-                raise InputError(f"{root}: {path.name!a} is not UTF-8; rename it") from None
-            found[path.name] = path
-    return found
+    paths = sorted(root.iterdir()) if root.is_dir() else []
+    return {p.name: p for p in paths if p.is_dir() and p.name[0] != "." and p.name != "__MACOSX"}
 
 
 def read_domains(
@@ -158,51 +152,30 @@ def read_domains(
                 "should hold DOMAIN/CLASS/images"
             )
         files = {
-            path.name: sorted(
-                str(file)
-                for file in path.iterdir()
-                if file.suffix.lower() in ENDINGS and file.name[0] != "."
-            )
-            for path in _folders(found[name]).values()
+            label: [p for p in sorted(folder.iterdir()) if _is_image(p)]
+            for label, folder in _folders(found[name]).items()
         }
-        empty = next((folder for folder, images in files.items() if not images), None)
-        if not files or empty:
-            raise InputError(
-                f"{found[name] / (empty or 'CLASS')}: no images in it; fill it, or give the folder "
-                "that holds DOMAIN/CLASS/images"
-            )
+        for label, images in files.items() or [("CLASS", [])]:
+            if not images:
+                raise InputError(
+                    f"{found[name] / label}: no images in it; fill it, or give the folder that "
+                    "holds DOMAIN/CLASS/images"
+                )
         first = next(iter(read.values()), None)
         if first is not None and tuple(files) != first.classes:
-            other = sorted(set(files) ^ set(first.classes))[0]
-            here, there = (name, first.name) if other in files else (first.name, name)
+            other = min(set(files) ^ set(first.classes))
             raise InputError(
-                f"{found[name]}: '{other}' is a class of {here} but not of {there}; all domains "
-                "must have the same class folders"
+                f"{found[name]}: '{other}' is a class of only one of {first.name} and {name}; all "
+                "domains must have the same class folders"
             )
         labels = [label for label, images in enumerate(files.values()) for _ in images]
-        paths = np.array([path for images in files.values() for path in images])
+        paths = np.array([str(path) for images in files.values() for path in images])
         read[name] = Domain(name, tuple(files), paths, torch.tensor(labels), size)
     return read
 
 
-def _read_list(file: Path) -> list[tuple[str, str, int]]:
-    """(place for messages, path below the list's folder, class id) of lines `path class_id`."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8; save it as that") from None
-    rows = []
-    for number, line in enumerate(map(str.strip, lines), 1):
-        path, _, label = line.rpartition(" ")
-        outside = Path(path).anchor or ".." in Path(path).parts
-        if line and (outside or not path or not label.isdecimal()):
-            raise InputError(
-                f"{file}: line {number} is '{line}' instead of 'path class_id', the path below "
-                f"{file.parent}"
-            )
-        if line:
-            rows.append((f"{file}: line {number}", path, int(label)))
-    return rows
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and path.name[0] != "."
 
 
 def read_lists(
@@ -220,24 +193,18 @@ def read_lists(
     that has two classes or none.
     """
     root = Path(root)
-    rows = {
-        path.name: _read_list(path)
-        for path in sorted(root.glob("*_*.txt"))
-        if path.stem.endswith(("_train", "_test"))
-    }
-    names: dict[int, str] = {}
-    ids: dict[str, int] = {}
-    for place, path, label in (row for lines in rows.values() for row in lines):
-        name = PurePosixPath(path).parent.name
-        if names.setdefault(label, name) != name or ids.setdefault(name, label) != label:
+    files = sorted([*root.glob("*_train.txt"), *root.glob("*_test.txt")])
+    rows = {file.name: _read_list(file) for file in files}
+    lines = [line for one in rows.values() for line in one]
+    named = {(label, PurePosixPath(path).parent.name) for path, label in lines}
+    classes: list[str] = []
+    for label, name in sorted(named):
+        if label != len(classes) or name in classes:
             raise InputError(
-                f"{place} gives class id {label} to '{name}'; elsewhere that id or that class is "
-                "another; take all lists from one release"
+                f"{root}: its lists give class id {label} to '{name}', but every class has one id, "
+                f"from 0 on, and {len(classes)} would be next; take all lists from one release"
             )
-    unnamed = next((label for label in range(len(names)) if label not in names), None)
-    if unnamed is not None:
-        raise InputError(f"{root}: no list has an image of class id {unnamed}; add its list")
-    classes = tuple(names[label] for label in range(len(names)))
+        classes.append(name)
     read = {}
     for domain in domains:
         file = f"{domain}_{part}.txt"
@@ -245,25 +212,40 @@ def read_lists(
             raise InputError(
                 f"{root / file}: missing or empty; {root} has {', '.join(rows) or 'no lists'}"
             )
-        for place, path, _ in rows[file]:
-            if not os.path.isfile(root / path):
-                raise InputError(
-                    f"{place} names {root / path}, which is missing; fetch the domain again or "
-                    "remove the line"
-                )
-        paths = np.array([str(root / path) for _, path, _ in rows[file]])
-        labels = torch.tensor([label for _, _, label in rows[file]])
-        read[domain] = Domain(domain, classes, paths, labels, size)
+        paths, labels = zip(*rows[file], strict=True)
+        paths = np.array([str(root / path) for path in paths])
+        missing = next((path for path in paths if not os.path.isfile(path)), None)
+        if missing:
+            raise InputError(
+                f"{root / file} names {missing}, which is missing; fetch the domain again or "
+                "remove the line"
+            )
+        read[domain] = Domain(domain, tuple(classes), paths, torch.tensor(labels), size)
     return read
+
+
+def _read_list(file: Path) -> list[tuple[str, int]]:
+    """(path below the list's folder, class id) of lines `path class_id`."""
+    rows = []
+    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        path, _, label = line.rpartition(" ")
+        outside = Path(path).anchor or ".." in Path(path).parts
+        if line and (outside or not path or not label.isdecimal()):
+            raise InputError(
+                f"{file}: line {number} is '{line}' instead of 'path class_id', the path below "
+                f"{file.parent}"
+            )
+        if line:
+            rows.append((path, int(label)))
+    return rows
 
 
 # ----------------------------------------------------------------------------------- digits
 
 
-def read_ccsa(
-    folder: str | Path, n: int, repetition: int, pair: tuple[str, str] = ("MNIST", "USPS")
-) -> tuple[Domain, Domain, Domain]:
-    """(source, n target images a class, target test images) of the split files of CCSA's authors.
+def read_ccsa(folder: str | Path, n: int, repetition: int) -> tuple[Domain, Domain, Domain]:
+    """(MNIST, n USPS images a class, USPS test images): the split files of CCSA's authors.
 
     Images are N x 1 x 16 x 16 float32 in [0, 1]. The published test sets may hold some of the n
     target images again.
@@ -273,37 +255,27 @@ def read_ccsa(
 
     Raises InputError for a missing file and one that holds something else.
     """
-    source, target = pair
     read = []
-    for name, part in ((source, "train_source"), (target, "train_target"), (target, "test_target")):
-        arrays = []
-        for letter in "Xy":
-            ending = f"{letter}_{part}_repetition_{repetition}_sample_per_class_{n}.npy"
-            file = Path(folder) / f"{source}_to_{target}_{ending}"
-            try:
-                arrays.append(np.asarray(np.load(file, allow_pickle=False)))
-            except (OSError, ValueError, EOFError) as error:
-                raise InputError(
-                    f"{file}: cannot be read ({error}); fetch it from github.com/samotiian/CCSA, "
-                    "or choose another n or repetition"
-                ) from None
-        images, labels = arrays
-        if not (
-            {images.dtype.kind, labels.dtype.kind} <= set("fiu")
-            and images.shape == (len(labels), 16, 16)
-            and images.size
-            and images.min() >= 0
-            and images.max() <= 1
-            and np.isin(labels, range(10)).all()
-        ):
+    for name, part in (
+        ("MNIST", "train_source"), ("USPS", "train_target"), ("USPS", "test_target")
+    ):  # fmt: skip
+        stem = f"{part}_repetition_{repetition}_sample_per_class_{n}.npy"
+        file, label_file = (Path(folder) / f"MNIST_to_USPS_{kind}_{stem}" for kind in "Xy")
+        try:
+            images = np.load(file, allow_pickle=False).astype(np.float32)
+            labels = np.load(label_file, allow_pickle=False).astype(np.int64)
+            within = images.size and 0 <= images.min() <= images.max() <= 1
+            if images.shape != (len(labels), 16, 16) or not within:
+                raise ValueError(f"{images.shape}, not {len(labels)} x 16 x 16 in 0 to 1")
+            counts = np.bincount(labels, minlength=10).tolist()
+            if len(counts) > 10 or (part == "train_target" and counts != [n] * 10):
+                raise ValueError(f"{counts} images of each digit")
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(
-                f"{file}: {images.dtype} {images.shape} images and {labels.dtype} {labels.shape} "
-                "labels, where there should be N x 16 x 16 in 0 to 1 and N digits; fetch both again"
-            )
-        read.append(make_domain(name, DIGITS, images.astype(np.float32), labels.astype(np.int64)))
-    counts = read[1].labels.bincount(minlength=10).tolist()
-    if counts != [n] * 10:
-        raise InputError(f"{folder}: {counts} target images a class where {n} of each should be")
+                f"{file}: it or its labels are not as published ({error}); fetch them from "
+                "github.com/samotiian/CCSA, or choose another n or repetition"
+            ) from None
+        read.append(make_domain(name, DIGITS, images, labels))
     return tuple(read)
 
 
@@ -323,41 +295,32 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
 
     Source: Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, 5.2.4.
 
-    Raises InputError for missing or damaged files, and a photograph that is too small.
+    Raises InputError for missing or damaged files.
     """
     root = Path(root)
-    train, test = _mnist(root, "train"), _mnist(root, "t10k")
-    photographs = []
-    for path in sorted((root / "bsds500").rglob("*")):
-        if path.suffix.lower() in ENDINGS:
-            photographs.append(read_rgb(path))  # h x w x 3
-            if min(photographs[-1].shape[:2]) < 32:
-                raise InputError(f"{path}: smaller than a digit's 32 x 32 pixels; remove it")
+    plain = []  # of training and test: N x 3 x 32 x 32 (a view of one channel)
+    for training in (True, False):
+        try:
+            digits = MNIST(root, training)
+        except (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError):
+            raise InputError(
+                f"{root / 'MNIST' / 'raw'}: MNIST is not there or damaged; fetch it with "
+                f"python -m labor_lib download mnist --root {root}"
+            ) from None
+        images = pad(digits.data, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
+        plain.append(Domain("MNIST", DIGITS, images, digits.targets))
+    # each h x w x 3
+    photographs = [
+        read_rgb(path) for path in sorted((root / "bsds500").rglob("*")) if _is_image(path)
+    ]
     if not photographs:
         raise InputError(
             f"{root / 'bsds500'}: no photographs in it; fetch them with "
             f"python -m labor_lib download bsds500 --root {root}"
         )
     rng = np.random.default_rng(derive_seed("mnistm", seed))
-    target = [_on_photographs(digits, photographs, rng) for digits in (train, test)]
-    return Shift(*split(train, (5 / 6, 1 / 6), seed), *target)
-
-
-def _mnist(root: Path, part: str) -> Domain:
-    """Digits with a margin of 2 pixels, N x 3 x 32 x 32 (a view of one channel)."""
-    stem = root / "MNIST" / "raw" / part
-    try:
-        images = read_image_file(f"{stem}-images-idx3-ubyte")
-        labels = read_label_file(f"{stem}-labels-idx1-ubyte")
-        if images.shape != (len(labels), 28, 28):
-            raise ValueError("images and labels differ")
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError):
-        raise InputError(
-            f"{stem}-*: MNIST is not there or damaged; fetch it with "
-            f"python -m labor_lib download mnist --root {root}"
-        ) from None
-    images = pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
-    return Domain("MNIST", DIGITS, images, labels)
+    target = [_on_photographs(digits, photographs, rng) for digits in plain]
+    return Shift(*split(plain[0], (5 / 6, 1 / 6), seed), *target)
 
 
 def _on_photographs(plain: Domain, photographs: list[np.ndarray], rng) -> Domain:

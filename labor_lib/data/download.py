@@ -6,8 +6,6 @@ Office-Home and DomainNet are fetched by hand: their publishers give no hash.
 """
 
 import gzip
-import re
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -41,12 +39,14 @@ def fetch(name: str, root: str | Path) -> list[Path]:
     """
     root = Path(root)
     if name == "mnist":
-        return [
-            _gunzipped(
-                _retrieve([f"{m}{file}.gz" for m in MNIST_MIRRORS], known, root / "MNIST/raw")
-            )
-            for file, known in MNIST.items()
-        ]
+        unpacked = []
+        for file, known in MNIST.items():
+            urls = [f"{mirror}{file}.gz" for mirror in MNIST_MIRRORS]
+            packed = _retrieve(urls, known, root / "MNIST" / "raw")
+            unpacked.append(packed.with_suffix(""))
+            with writing(unpacked[-1]) as part:
+                part.write_bytes(gzip.decompress(packed.read_bytes()))
+        return unpacked
     if name == "bsds500":
         url, known = BSDS500
         return [_photographs(_retrieve([url], known, root), root / "bsds500")]
@@ -70,28 +70,15 @@ def _retrieve(urls: list[str], sha256: str, folder: Path) -> Path:
     )
 
 
-def _gunzipped(file: Path) -> Path:
-    """The file without .gz, beside it."""
-    target = file.with_suffix("")
-    with gzip.open(file) as packed, writing(target) as part, part.open("wb") as written:
-        shutil.copyfileobj(packed, written)
-    return target
-
-
 def _photographs(archive: Path, folder: Path) -> Path:
     """BSDS500's photographs unpacked to folder/{train,val,test}; nothing else of the archive is."""
-    if folder.is_dir():
-        return folder
-    with (
-        tempfile.TemporaryDirectory(prefix=".bsds500.", dir=folder.parent) as part,
-        tarfile.open(archive) as tar,
-    ):
-        for member in tar:
-            found = re.fullmatch(r"BSR/BSDS500/data/images/(\w+)/(\w+\.jpg)", member.name)
-            if found and member.isreg():  # no links, no path that leads outside
-                place = Path(part, "images", *found.groups())
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with tar.extractfile(member) as packed, place.open("wb") as written:
-                    shutil.copyfileobj(packed, written)
-        Path(part, "images").replace(folder)
+    inside = "BSR/BSDS500/data/images"
+    if not folder.is_dir():
+        with (
+            tempfile.TemporaryDirectory(prefix=".bsds500.", dir=folder.parent) as part,
+            tarfile.open(archive) as tar,
+        ):
+            wanted = [m for m in tar if m.isreg() and m.name.startswith(f"{inside}/")]
+            tar.extractall(part, [m for m in wanted if m.name.endswith(".jpg")], filter="data")
+            Path(part, inside).replace(folder)
     return folder

@@ -53,8 +53,8 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, _HEIGHT)
 
 
-def _printed_digit(digit: int, rng: np.random.Generator, size: int) -> np.ndarray:
-    """One digit in a random font, its strokes thickened, sheared, turned: size x size."""
+def printed(digit: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """One digit in a random font, its strokes thickened, sheared, turned: size x size uint8."""
     middle = _HEIGHT
     page = Image.new("L", (2 * middle, 2 * middle))
     name = FONTS[rng.integers(len(FONTS))]
@@ -79,20 +79,13 @@ def _printed_digit(digit: int, rng: np.random.Generator, size: int) -> np.ndarra
     return np.asarray(frame)
 
 
-def printed(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A printed digit for each label: N x size x size uint8."""
-    return np.stack([_printed_digit(int(digit), rng, size) for digit in labels])
-
-
 # ------------------------------------------------------------------- textured backgrounds
 
 
-def _noise(count: int, size: int, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth random fields, count x size x size in [0, 1]; `scale` is their grain in pixels."""
-    field = rng.standard_normal((count, size, size))
-    field = ndimage.gaussian_filter(field, (0, scale, scale), mode="wrap")
-    low = field.min((1, 2), keepdims=True)
-    return (field - low) / (field.max((1, 2), keepdims=True) - low)
+def _noise(size: int, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random field, size x size in [0, 1]; `scale` is its grain in pixels."""
+    field = ndimage.gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
+    return (field - field.min()) / (field.max() - field.min())
 
 
 def _pattern(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +97,7 @@ def _pattern(size: int, rng: np.random.Generator) -> np.ndarray:
     waves = rng.uniform(2, 6)
     phase = rng.uniform(0, 2 * np.pi)
     if kind == 0:
-        return _noise(1, size, rng.uniform(0.6, 4), rng)[0]
+        return _noise(size, rng.uniform(0.6, 4), rng)
     if kind == 1:
         return 0.5 + 0.5 * np.sin(2 * np.pi * waves * along + phase)
     if kind == 2:
@@ -112,7 +105,7 @@ def _pattern(size: int, rng: np.random.Generator) -> np.ndarray:
         return (checks > 0).astype(float)
     if kind == 3:
         return np.clip(along / (abs(np.cos(angle)) + np.sin(angle)) + 0.3, 0, 1)
-    return (_noise(1, size, rng.uniform(2, 4), rng)[0] > 0.5).astype(float)
+    return (_noise(size, rng.uniform(2, 4), rng) > 0.5).astype(float)
 
 
 def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -148,7 +141,8 @@ def _fonts(seed: int) -> Shift:
     """Printed digits -> handwritten ones, 1 x 16 x 16."""
     rng = np.random.default_rng(derive_seed("fonts", seed))
     labels = np.repeat(np.arange(10), PRINTED)
-    source = make_domain("printed", DIGITS, printed(labels, 16, rng), labels)
+    pictures = np.stack([printed(digit, 16, rng) for digit in labels])
+    source = make_domain("printed", DIGITS, pictures, labels)
     images, labels = handwritten()
     target = make_domain("handwritten", DIGITS, enlarged(images, 16), labels)
     return Shift(*split(source, (0.8, 0.2), seed), *split(target, (0.6, 0.4), seed))

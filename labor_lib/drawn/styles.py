@@ -4,8 +4,6 @@ The *shape* is the class in every style, dark on a lighter ground. Colour is a t
 every class has its own colour of the object (in *sketch*, its own angle of hatching), which most of
 its images wear, and no class has the same one in two styles. A network that leans on it is right in
 the styles it was trained on and wrong in the one left out. The ground's colour means nothing.
-
-Only NumPy arrays here; `classification.py` makes domains of them.
 """
 
 import colorsys
@@ -26,39 +24,18 @@ _FINE = 2  # pixels of the drawing for one of the image, along each side
 # --------------------------------------------------------------------------------- shapes
 
 
+_CORNERS = {  # x, y
+    "arrow": "0 -1  .75 -.15  .3 -.15  .3 1  -.3 1  -.3 -.15  -.75 -.15",
+    "cross": "-.32 -.95  .32 -.95  .32 -.32  .95 -.32  .95 .32  .32 .32  .32 .95  -.32 .95  "
+    "-.32 .32  -.95 .32  -.95 -.32  -.32 -.32",
+    "house": "0 -.95  .4 -.6  .4 -.9  .62 -.9  .62 -.4  .95 -.1  .7 -.1  .7 .9  .2 .9  .2 .3  "
+    "-.2 .3  -.2 .9  -.7 .9  -.7 -.1  -.95 -.1",
+}
+
+
 def _outline(shape: str) -> np.ndarray:
     """The shape's outline: points x 2 (x to the right, y down) within [-1, 1]."""
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    if shape == "arrow":
-        return np.array(
-            [
-                (0, -1),
-                (0.75, -0.15),
-                (0.3, -0.15),
-                (0.3, 1),
-                (-0.3, 1),
-                (-0.3, -0.15),
-                (-0.75, -0.15),
-            ]
-        )
-    if shape == "cross":
-        a = 0.32
-        return np.array(
-            [
-                (-a, -0.95),
-                (a, -0.95),
-                (a, -a),
-                (0.95, -a),
-                (0.95, a),
-                (a, a),
-                (a, 0.95),
-                (-a, 0.95),
-                (-a, a),
-                (-0.95, a),
-                (-0.95, -a),
-                (-a, -a),
-            ]
-        )
     if shape == "fish":
         body = turn[(turn > 0.35) & (turn < 2 * np.pi - 0.35)]
         body = np.stack([0.7 * np.cos(body) - 0.3, 0.55 * np.sin(body)], 1)
@@ -67,38 +44,17 @@ def _outline(shape: str) -> np.ndarray:
         x = np.sin(turn) ** 3
         y = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
         return np.stack([0.95 * x, -y / 16 - 0.1], 1)
-    if shape == "house":
-        return np.array(
-            [
-                (0, -0.95),
-                (0.4, -0.6),
-                (0.4, -0.9),
-                (0.62, -0.9),
-                (0.62, -0.4),
-                (0.95, -0.1),
-                (0.7, -0.1),
-                (0.7, 0.9),
-                (0.2, 0.9),
-                (0.2, 0.3),
-                (-0.2, 0.3),
-                (-0.2, 0.9),
-                (-0.7, 0.9),
-                (-0.7, -0.1),
-                (-0.95, -0.1),
-            ]
-        )
     if shape == "moon":
         outer = np.linspace(-0.3 * np.pi, -1.7 * np.pi, 40)
         inner = np.linspace(-1.6 * np.pi, -0.4 * np.pi, 40)
-        return np.concatenate(
-            [
-                np.stack([0.95 * np.cos(outer) + 0.1, 0.95 * np.sin(outer)], 1),
-                np.stack([0.75 * np.cos(inner) + 0.43, 0.81 * np.sin(inner)], 1),
-            ]
-        )
-    points = np.arange(10) * np.pi / 5 - np.pi / 2  # star
-    radius = np.where(np.arange(10) % 2, 0.42, 1.0)
-    return np.stack([radius * np.cos(points), radius * np.sin(points)], 1)
+        outer = np.stack([0.95 * np.cos(outer) + 0.1, 0.95 * np.sin(outer)], 1)
+        inner = np.stack([0.75 * np.cos(inner) + 0.43, 0.81 * np.sin(inner)], 1)
+        return np.concatenate([outer, inner])
+    if shape == "star":
+        points = np.arange(10) * np.pi / 5 - np.pi / 2
+        radius = np.where(np.arange(10) % 2, 0.42, 1.0)
+        return np.stack([radius * np.cos(points), radius * np.sin(points)], 1)
+    return np.array(_CORNERS[shape].split(), float).reshape(-1, 2)
 
 
 def _placed(shape: str, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -192,10 +148,8 @@ def _sketch(points, object_hue, ground_hue, rng, size):
 def _painting(points, object_hue, ground_hue, rng, size):
     """Brush strokes that follow one direction in the background and another in the object."""
     layers = []
-    for hue, light, reach, width in (
-        (ground_hue, 0.85, 0.10, 0.05),
-        (object_hue, 0.40, 0.05, 0.04),
-    ):
+    strokes = ((ground_hue, 0.85, 0.10, 0.05), (object_hue, 0.40, 0.05, 0.04))
+    for hue, light, reach, width in strokes:
         page = Image.new("RGB", (size, size), _byte(_rgb(hue, 0.6, light)))
         draw = ImageDraw.Draw(page)
         flow = rng.uniform(0, np.pi)

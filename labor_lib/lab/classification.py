@@ -19,7 +19,7 @@ import hashlib
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from labor_lib.config import FROM_FOLDERS, ClassificationConfig, Where
 from labor_lib.data import classification as data
+from labor_lib.data.classification import Domain, Shift
 from labor_lib.drawn.digits import SHIFTS as DRAWN_SHIFTS
 from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
@@ -71,11 +72,11 @@ class Problem:
     target_train: the target's training images; its labels are for the ceiling.
     """
 
-    sources: tuple
-    validation: tuple
-    target_test: object
-    target_train: object | None = None
-    few: object | None = None
+    sources: tuple[Domain, ...]
+    validation: tuple[Domain, ...]
+    target_test: Domain
+    target_train: Domain | None = None
+    few: Domain | None = None
 
     @property
     def channels(self) -> int:
@@ -98,34 +99,30 @@ class Data:
             raise InputError(f"shift '{config.shift}' needs --root: the folder of its images")
         if bool(where.source) != bool(where.target):
             raise InputError("--source and --target go together: give both domains, or neither")
-        self.generalises = config.shift == "styles" or (
-            config.shift == "folder" and not where.target
-        )
         self._files: dict[str, str] = {}  # what identifies the files of each domain
         self._folder = self._read() if config.shift == "folder" else {}
         self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
+        alone = config.shift == "folder" and not where.target
+        self.generalises = config.shift == "styles" or alone
         self.targets = tuple(self.domains(0)) if self.generalises else ("",)
         if self.generalises and len(self.targets) < 2:
             raise InputError(f"{where.root}: one domain; leaving one out needs at least two")
 
-    def _read(self) -> dict:
+    def _read(self) -> dict[str, Domain]:
         """A folder's domains, in memory where they fit: all, or the source and the target alone.
 
         Where DomainNet's lists lie beside these two, they say what is for training, and `TEST_LIST`
         is what the target is tested on.
         """
         where, size = self.where, self.config.training.size
-        pair = (where.source, where.target)
-        if not where.target:
-            read = data.read_domains(where.root, size=size)
-            if MEAN in read:
-                raise InputError(f"{where.root / MEAN}: a domain of this name; rename it")
-        elif (where.root / f"{where.target}_train.txt").exists():
+        pair = (where.source, where.target) if where.target else None
+        if pair and (where.root / f"{where.target}_train.txt").exists():
             read = data.read_lists(where.root, pair, "train", size)
-            test = data.read_lists(where.root, pair[1:], "test", size)
-            read[TEST_LIST] = test[where.target]
+            read[TEST_LIST] = data.read_lists(where.root, pair[1:], "test", size)[where.target]
         else:
             read = data.read_domains(where.root, pair, size)
+        if MEAN in read:
+            raise InputError(f"{where.root / MEAN}: a domain of this name; rename it")
         classes = next(iter(read.values())).classes
         if len(classes) < 2:
             raise InputError(f"{where.root}: one class, '{classes[0]}'; give at least two")
@@ -144,8 +141,8 @@ class Data:
         classes = next(iter(self._folder.values())).classes
         return {"classes": list(classes), "images": counts, "files": self._files}
 
-    def _domains(self, seed: int):
-        """Domains by name, or a `Shift`."""
+    def _domains(self, seed: int) -> dict[str, Domain] | Shift:
+        """Domains by name, or a shift."""
         if self.config.shift == "folder":
             return self._folder
         if self.config.shift == "styles":
@@ -156,28 +153,21 @@ class Data:
 
     def problem(self, seed: int, target: str, n: int | None) -> Problem:
         """Of one seed, one domain left out, n labelled target images a class (None: none)."""
-        share, where = self.config.validation, self.where
+        parts, where = (1 - self.config.validation, self.config.validation), self.where
         if self.config.shift == "ccsa":
             source, few, test = data.read_ccsa(where.root, n, where.repetition)
             return Problem((source,), (), test, few=few)
         domains = self.domains(seed)
         if self.generalises:
-            parts = [
-                data.split(domain, (1 - share, share), seed)
-                for name, domain in domains.items()
-                if name != target
-            ]
-            training, validation = zip(*parts, strict=True)
-            return Problem(training, validation, domains[target])
+            others = [domain for name, domain in domains.items() if name != target]
+            halves = [data.split(domain, parts, seed) for domain in others]
+            return Problem(*zip(*halves, strict=True), domains[target])
         shift = domains
         if self.config.shift == "folder":
-            # without lists 60 % of the target is for training
             of_target = (domains[where.target], domains.get(TEST_LIST))
-            if of_target[1] is None:
+            if of_target[1] is None:  # without lists 60 % of the target is for training
                 of_target = data.split(of_target[0], (0.6, 0.4), seed)
-            shift = data.Shift(
-                *data.split(domains[where.source], (1 - share, share), seed), *of_target
-            )
+            shift = Shift(*data.split(domains[where.source], parts, seed), *of_target)
         few = None if n is None else data.few(shift.target_train, n, seed)
         return Problem(
             (shift.source,), (shift.source_val,), shift.target_test, shift.target_train, few
@@ -278,27 +268,13 @@ class ClassificationPhases:
                 for method in methods:
                     for n in label_numbers(method, self.config):
                         if seed == seeds[0]:  # what is bad stops the run here
-                            self._check(method, self.data.problem(seed, target, n))
+                            self.data.problem(seed, target, n)
                         phases.append(self.phase(method, seed, target, n))
-        where = {name: getattr(self.where, name) for name in ("source", "target", "repetition")}
-        root = self.where.root
-        record = (
-            machine_record(self.fabric, self.command)
-            | where
-            | self.data.counted()
-            | {
-                "settings": self.config.as_dict(),
-                "root": None if root is None else str(root.resolve()),
-            }
-        )
+        where = asdict(self.where)
+        where["root"] = where["root"] and str(where["root"].resolve())
+        record = machine_record(self.fabric, self.command) | where | self.data.counted()
+        record["settings"] = self.config.as_dict()
         return run_phases(self.out, phases, record, self.results, self.progress)
-
-    def _check(self, method: Method, problem: Problem) -> None:
-        size = self.config.training.batch_size
-        images = sum(min(size, len(domain)) for domain in problem.sources)
-        if method.settings == "sagnet" and images < 2:
-            names = ", ".join(domain.name for domain in problem.sources)
-            raise InputError(f"{names}: SagNet mixes images, and a step has one; add images")
 
     def phase(self, method: Method, seed: int, target: str, n: int | None) -> Phase:
         """One method; it starts from the phase whose weights it begins with or shares."""
@@ -318,7 +294,7 @@ class ClassificationPhases:
         )
 
     def _make(self, method, seed, target, n, start: Phase | None, steps: int, folder) -> dict:
-        problem, training = self.data.problem(seed, target, n), self.config.training
+        problem = self.data.problem(seed, target, n)
         nets, opts = build(method, self.config, problem, seed)
         for net in nets.values():
             net.to(self.fabric.device, memory_format=torch.channels_last)
@@ -333,7 +309,8 @@ class ClassificationPhases:
             )  # fmt: skip
             write_history(folder / "trace.csv", history)
         if method.adapts and not self._adapt(nets["net"], problem) and method.trains_as:
-            raise InputError(f"{method.name}: the network '{training.network}' has no BatchNorm")
+            name = self.config.training.network
+            raise InputError(f"{method.name}: the network '{name}' has no BatchNorm")
         seconds = time.perf_counter() - started
         save_nets(nets, folder)
         return {
@@ -348,12 +325,10 @@ class ClassificationPhases:
 
     def _adapt(self, net: nn.Module, problem: Problem) -> int:
         """Give the network the target's BatchNorm statistics; returns the number of its layers."""
-        training, target = self.config.training, problem.target_train
-        net.to(self.fabric.device)
-        batches = (
-            prepare(target.batch(numbers), training, self.fabric.device)
-            for numbers in sample_in_batches(len(target), training.inference_batch)
-        )
+        training, device, target = self.config.training, self.fabric.device, problem.target_train
+        net.to(device)
+        numbers = sample_in_batches(len(target), training.inference_batch)
+        batches = (prepare(target.batch(some), training, device) for some in numbers)
         return adapt_batchnorm(self.fabric, net, batches)
 
     def _scores(self, net: nn.Module, problem: Problem, folder: Path) -> dict[str, float]:
@@ -373,9 +348,8 @@ class ClassificationPhases:
         if problem.validation:
             scores["source_accuracy"] = accuracy(self.fabric, net, problem.validation, training)
         if self.config.shift == "ccsa":
-            seen = problem.seen
-            unseen = 100 * right[~seen].mean().item()
-            scores |= {"accuracy_unseen": unseen, "test_seen": int(seen.sum())}
+            scores["accuracy_unseen"] = 100 * right[~problem.seen].mean().item()
+            scores["test_seen"] = int(problem.seen.sum())
         return scores | last
 
     # ------------------------------------------------------------------------------ results
@@ -394,11 +368,11 @@ class ClassificationPhases:
         if table.empty:
             return table
         table["title"] = [CLASSIFICATION[name].title for name in table["method"]]
-        place = {name: number for number, name in enumerate(CLASSIFICATION)}
         table["few"] = table["few"].astype("Int64")
+        order = list(CLASSIFICATION)
         return table.sort_values(
             ["target", "few", "method", "seed"],
-            key=lambda column: column.map(place) if column.name == "method" else column,
+            key=lambda column: column.map(order.index) if column.name == "method" else column,
             na_position="first",
         )
 
@@ -428,17 +402,14 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 def print_summary(table: pd.DataFrame) -> None:
     """`summarise` as an aligned table, to the terminal."""
-    shown = []
-    for row in summarise(table).itertuples():
-        spread = "" if math.isnan(row.accuracy_std) else f" ± {row.accuracy_std:.1f}"
-        shown.append(
-            {
-                "target": row.target,
-                "labels a class": row.few or "",
-                "method": row.title,
-                "accuracy in %": f"{row.accuracy_mean:.1f}{spread}",
-                "seeds": row.seeds,
-                "seconds": f"{row.seconds:.0f}",
-            }
-        )
-    print(pd.DataFrame(shown).to_string(index=False))
+    summary = summarise(table)
+    spread = summary["accuracy_std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.1f}")
+    columns = {
+        "target": summary["target"],
+        "labels a class": summary["few"].astype(str).replace("0", ""),
+        "method": summary["title"],
+        "accuracy in %": summary["accuracy_mean"].map("{:.1f}".format) + spread,
+        "seeds": summary["seeds"],
+        "seconds": summary["seconds"].map("{:.0f}".format),
+    }
+    print(pd.DataFrame(columns).to_string(index=False))

@@ -47,12 +47,7 @@ def contrastive_loss(distance: Tensor, same: Tensor, margin: float = 1.0) -> Ten
 
 
 def ccsa_loss(
-    logits: Tensor,
-    labels: Tensor,
-    distance: Tensor,
-    same: Tensor,
-    alpha: float = 0.25,
-    margin: float = 1.0,
+    logits: Tensor, labels: Tensor, distance: Tensor, same: Tensor, alpha=0.25, margin=1.0
 ) -> Tensor:
     """(1 - alpha) classification + alpha (alignment + separation), means over the P pairs.
 
@@ -121,7 +116,7 @@ def ccsa_step(fabric, nets, opts, batch, cfg: CcsaConfig) -> dict[str, float]:
     """
     net, optimizer = nets["net"], opts["net"]
     i, j = batch.pairs.unbind(dim=1)
-    labels = {"source": batch.source_labels[i], "target": batch.target_labels[j]}
+    labels = {"source": batch.source_labels[i], "target": batch.target_labels[j]}  # P each
     same = labels["source"] == labels["target"]
     images = torch.cat([batch.source_images, batch.target_images])  # (S + T) x C x H x W
     losses = {}
@@ -130,10 +125,8 @@ def ccsa_step(fabric, nets, opts, batch, cfg: CcsaConfig) -> dict[str, float]:
         # 1. every image once, then pairs by index
         with fabric.autocast():
             embedded = net.features(images).float()  # (S + T) x F
-        pair = {
-            "source": embedded.index_select(0, i),  # P x F
-            "target": embedded.index_select(0, len(batch.source_images) + j),
-        }
+        j_there = len(batch.source_images) + j
+        pair = {"source": embedded.index_select(0, i), "target": embedded.index_select(0, j_there)}
 
         # 2. this stream's class, and the distance across the domains
         logits = net.classifier(pair[stream])

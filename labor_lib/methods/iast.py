@@ -6,7 +6,8 @@ below it are made confident by entropy, and the taught ones are kept from over-c
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,7 @@ def pseudo_labels(probs: Tensor, thresholds: np.ndarray) -> Tensor:
 
 
 def select_pseudo_labels(
-    batches: Iterable[Tensor],
-    classes: int,
-    *,
-    alpha: float,
-    beta: float,
-    gamma: float,
-    start: float,
+    batches: Iterable[Tensor], classes: int, alpha: float, beta: float, gamma: float, start: float
 ) -> Iterator[Tensor]:
     """Pseudo labels batch by batch, the thresholds moving along."""
     thresholds = np.full(classes, start)
@@ -70,38 +65,26 @@ def select_pseudo_labels(
         yield pseudo_labels(probs, thresholds)
 
 
-class StoredLabels:
-    """Label maps in a NumPy file, N x H x W uint8: call with an image number to get its map.
-
-    Processes that read images receive the path, not the labels.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __call__(self, index: int) -> np.ndarray:
-        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[index])
+def stored_labels(path: Path, index: int) -> np.ndarray:
+    """Map `index`, H x W, of label maps in a NumPy file, N x H x W uint8."""
+    return np.array(np.load(path, mmap_mode="r")[index])
 
 
 def write_pseudo_labels(
     fabric, net: nn.Module, folder: SegmentationFolder, config: Config, alpha: float, path: Path
-) -> StoredLabels:
-    """Pseudo labels of every image, in a file that is read as needed.
+) -> Callable[[int], np.ndarray]:
+    """Pseudo labels of every image, in a file: call the result with an image number to get its map.
 
-    Warns where there is not a single one: nothing would be learnt from them.
+    Processes that read images receive the path, not the labels. Warns where there is not a single
+    label: nothing would be learnt.
     """
     size, settings = config.data.target_size, config.self_training
     net.eval()
     numbers = torch.arange(len(folder)).split(settings.batch_size)
     images = image_batches(folder, config, fabric.device, numbers)
-    parts = select_pseudo_labels(
-        (predict(fabric, net, batch, size) for batch in images),
-        len(folder.class_set),
-        alpha=alpha,
-        beta=settings.beta,
-        gamma=settings.gamma,
-        start=settings.start,
-    )
+    probs = (predict(fabric, net, batch, size) for batch in images)
+    rates = (alpha, settings.beta, settings.gamma, settings.start)
+    parts = select_pseudo_labels(probs, len(folder.class_set), *rates)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(folder), *size)}
     found = False
@@ -112,7 +95,7 @@ def write_pseudo_labels(
             file.write(part.cpu().numpy().tobytes())
     if not found:
         warnings.warn("no pixel is confident enough for a pseudo label", stacklevel=2)
-    return StoredLabels(path)
+    return partial(stored_labels, path)
 
 
 def entropy_loss(logits: Tensor, ignored: Tensor) -> Tensor:
@@ -151,11 +134,8 @@ def iast_step(
     The authors train without the adversary in this phase; here it goes on, so that the row
     differs from `adaptsegnet` by self-training alone.
     """
-    return adaptsegnet_step(
-        fabric,
-        nets,
-        opts,
-        batch,
-        config,
-        target_loss=lambda levels: self_training_loss(levels[0], batch.target_labels, config),
-    )
+
+    def target_loss(levels) -> Tensor:
+        return self_training_loss(levels[0], batch.target_labels, config)
+
+    return adaptsegnet_step(fabric, nets, opts, batch, config, target_loss=target_loss)

@@ -32,17 +32,13 @@ from labor_lib.train import Batch, Nets
 def style(values: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, variance (N - 1) and content of the last dimension: ... x P -> ... x 1 twice, ... x P.
 
-    Raises InputError where there is but one value, which has no variance.
+    P is at least 2: a single value has no variance.
     """
-    if values.shape[-1] < 2:
-        raise InputError("SagNet needs feature maps of at least 2 pixels: use larger images")
     mean, variance = values.mean(-1, keepdim=True), values.var(-1, keepdim=True)
     return mean, variance, (values - mean) / (variance + eps).sqrt()
 
 
-def randomise_style(
-    values: Tensor, other: Tensor, weight: Tensor, eps: float = 1e-5
-) -> Tensor:  # fmt: skip
+def randomise_style(values: Tensor, other: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """SR: each image's content with a mix of its own and another image's style.
 
     values: N x C x P features (P pixels), or N x F. other: N, whose style is mixed in. weight: N
@@ -68,8 +64,7 @@ def draw_others(count: int, device: torch.device) -> Tensor:
     """
     if count < 2:
         raise InputError(
-            "SagNet mixes an image's style with another's, and this step has one image: "
-            "use a batch of at least 2"
+            "SagNet mixes two images' styles, and this step has one: use a batch of at least 2"
         )
     return torch.randperm(count).to(device)
 
@@ -88,19 +83,14 @@ def adversarial_loss(style_logits: Tensor) -> Tensor:
 def sagnet_networks(net: nn.Module, twin: nn.Module, config: ClassificationConfig) -> Nets:
     """The style network: `twin`, which is changed in place, without its stages before the cut.
 
-    net, twin: two networks of one architecture. Raises InputError where it has no stages, or where
-    the cut leaves none on one of its sides.
+    net, twin: two networks of one architecture. Raises InputError where the cut does not leave
+    stages on both of its sides.
     """
-    stages = config.sagnet.stages
-    if not isinstance(net, StagedClassifier):
+    stages, cuts = config.sagnet.stages, len(getattr(net, "stages", ())) - 1
+    if not 0 < stages <= cuts:
         raise InputError(
-            f"SagNet cuts a network between its stages, and '{config.training.network}' has none: "
-            "use small or resnet18"
-        )
-    if not 0 < stages < len(net.stages):
-        raise InputError(
-            f"SagNet's cut after stage {stages}: this network has {len(net.stages)} stages; "
-            f"choose 1 to {len(net.stages) - 1}"
+            f"SagNet cuts a network after stage {stages}, and '{config.training.network}' can be "
+            f"cut {max(cuts, 0)} times: use small or resnet18, and a stage from 1 on"
         )
     twin.stages = twin.stages[stages:]
     return {"style": twin}
@@ -111,15 +101,15 @@ def pooled_networks(net: nn.Module, twin: nn.Module, config: ClassificationConfi
     return {"style": twin.classifier}
 
 
-def sagnet_parameters(nets: Nets, config: ClassificationConfig) -> dict[str, list[nn.Parameter]]:
-    """What the adversary's own optimiser moves."""
-    return {"adversary": early_affines(nets["net"], config.sagnet.stages)}
-
-
 def early_affines(net: StagedClassifier, stages: int) -> list[nn.Parameter]:
     """The BatchNorm scales and shifts before the cut: all that the adversary moves."""
     layers = [m for stage in net.stages[:stages] for m in stage.modules()]
     return [p for m in layers if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+
+
+def sagnet_parameters(nets: Nets, config: ClassificationConfig) -> dict[str, list[nn.Parameter]]:
+    """What the adversary's own optimiser moves."""
+    return {"adversary": early_affines(nets["net"], config.sagnet.stages)}
 
 
 # --------------------------------------------------------------------------------------- steps

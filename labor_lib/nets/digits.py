@@ -8,6 +8,7 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 
 # isort: split
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from labor_lib.config import TrainingConfig
-from labor_lib.errors import InputError
 from labor_lib.runtime import imagenet_weights
 
 
@@ -119,13 +119,9 @@ class DannNet(StagedClassifier):
 
 
 def small_net(
-    classes: int,
-    *,
-    channels: int = 3,
-    widths: tuple[int, ...] = (32, 64, 128),
-    stride: int = 1,
+    classes: int, channels: int = 3, widths: Sequence[int] = (32, 64, 128), stride: int = 1,
     dropout: float = 0.0,
-) -> StagedClassifier:
+) -> StagedClassifier:  # fmt: skip
     """A stage a width: two 3x3 convolutions with BatchNorm. The first stage divides the image's
     sides by `stride`, every other by 2: with stride 1, 32 x 32 images end as 8 x 8.
     """
@@ -140,11 +136,8 @@ def small_net(
             )
         )  # fmt: skip
         stride = 2
-    return StagedClassifier(stages, widths[-1], _linear(widths[-1], classes, dropout))
-
-
-def _linear(width: int, classes: int, dropout: float) -> nn.Module:
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+    head = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], classes))
+    return StagedClassifier(stages, widths[-1], head)
 
 
 def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) -> StagedClassifier:
@@ -157,37 +150,35 @@ def resnet18_net(classes: int, *, imagenet: bool = False, dropout: float = 0.5) 
         body.load_state_dict(imagenet_weights(ResNet18_Weights.IMAGENET1K_V1.url))
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [nn.Sequential(stem, body.layer1), body.layer2, body.layer3, body.layer4]
-    return StagedClassifier(stages, 512, _linear(512, classes, dropout))
+    head = nn.Sequential(nn.Dropout(dropout), nn.Linear(512, classes))
+    return StagedClassifier(stages, 512, head)
 
 
 def build(
     training: TrainingConfig, classes: int, channels: int, distances: bool = False
 ) -> Classifier:
-    """A fresh network; seed before calling. Raises InputError for an unknown one.
+    """A fresh network; seed before calling.
 
     distances: whether the method measures distances of features. The same layers and weights; in
     DANN's network the features then end after the hidden layers, as in CCSA's, for on its 1,200
     early values CCSA's squared distances are so large that the training diverges.
     """
-    if training.network == "ccsa":
-        return CcsaNet(classes, channels)
-    if training.network == "dann":
-        return DannNet(classes, channels, hidden=distances)
-    if training.network == "small":
-        return small_net(
-            classes, channels=channels, widths=training.widths, stride=training.stride,
-            dropout=training.dropout,
-        )  # fmt: skip
-    if training.network == "resnet18":
-        return resnet18_net(classes, imagenet=training.imagenet, dropout=training.dropout)
-    raise InputError(f"unknown network '{training.network}': choose small, ccsa, dann or resnet18")
+    dropout = training.dropout
+    make = {
+        "ccsa": lambda: CcsaNet(classes, channels),
+        "dann": lambda: DannNet(classes, channels, hidden=distances),
+        "small": lambda: small_net(classes, channels, training.widths, training.stride, dropout),
+        "resnet18": lambda: resnet18_net(classes, imagenet=training.imagenet, dropout=dropout),
+    }
+    return make[training.network]()
 
 
 def optimizer(parameters: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimiser of a shift. Raises InputError for an unknown one."""
-    rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay)
-    if training.optimizer == "adadelta":
-        return torch.optim.Adadelta(parameters, rate, rho=0.95, eps=1e-8, weight_decay=decay)
-    raise InputError(f"unknown optimizer '{training.optimizer}': choose sgd or adadelta")
+    """The optimiser of a shift."""
+    make = {
+        "sgd": partial(torch.optim.SGD, momentum=0.9),
+        "adadelta": partial(torch.optim.Adadelta, rho=0.95, eps=1e-8),
+    }
+    return make[training.optimizer](
+        parameters, training.learning_rate, weight_decay=training.weight_decay
+    )

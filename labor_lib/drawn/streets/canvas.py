@@ -5,14 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from labor_lib.drawn.streets.look import (
-    FAR,
-    OVERSAMPLING,
-    SKY,
-    Colour,
-    Span,
-    Style,
-)
+from labor_lib.drawn.streets.look import FAR, IDS, OVERSAMPLING, Colour, Span, look_at
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -27,30 +20,24 @@ class Canvas:
     z ahead of the camera. Pixel coordinates are those of the drawn (oversampled) image.
     """
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        style: Style,
-        palette: dict[str, np.ndarray],
-        size: tuple[int, int],
-    ):
-        self.rng, self.style, self.palette = rng, style, palette
+    def __init__(self, rng: np.random.Generator, gap: float, size: tuple[int, int]):
+        self.rng = rng
+        self.style, self.palette = look_at(gap)
         self.height, self.width = (side * OVERSAMPLING for side in size)
         self.unit = self.height / 224  # drawn pixels for what is one at the default size
 
-        self.camera_height = self.between(style.camera_height)
-        self.focal = self.width * self.between(style.focal)  # pixels
-        self.horizon = self.height * self.between(style.horizon)
-        self.roll = style.roll * rng.uniform(-1, 1)
+        self.camera_height = self.between(self.style.camera_height)
+        self.focal = self.width * self.between(self.style.focal)  # pixels
+        self.horizon = self.height * self.between(self.style.horizon)
+        self.roll = self.style.roll * rng.uniform(-1, 1)
         self.middle = self.width * rng.uniform(0.40, 0.60)  # column of the vanishing point
         self.camera_x = rng.uniform(-1.5, 1.5)
 
         self.image = Image.new("RGB", (self.width, self.height))
-        self.labels = Image.new("L", (self.width, self.height), SKY)
+        self.labels = Image.new("L", (self.width, self.height), IDS["sky"])
         self.depth = Image.new("F", (self.width, self.height), FAR)  # metres
-        self._image = ImageDraw.Draw(self.image)
-        self._labels = ImageDraw.Draw(self.labels)
-        self._depth = ImageDraw.Draw(self.depth)
+        layers = (self.image, self.labels, self.depth)
+        self._image, self._labels, self._depth = map(ImageDraw.Draw, layers)
 
     # Dice
 
@@ -83,55 +70,54 @@ class Canvas:
         """Pixels per metre at distance z."""
         return self.focal / z
 
+    def points(self, z: float, *corners: tuple[float, float]) -> list[tuple[float, float]]:
+        """The pixels that show points (x, y) at distance z."""
+        return [self.project(x, y, z) for x, y in corners]
+
     # Painting. With a label, all three layers are painted; without one, only the colour (a
     # detail on something painted before); without a colour, the colour behind shows through.
 
-    def polygon(self, points, colour, label=None, z=None):
+    def _paint(self, tool: str, place, colour, label: str | None, z, **settings) -> None:
         if colour is not None:
-            self._image.polygon(points, fill=colour)
+            getattr(self._image, tool)(place, fill=colour, **settings)
         if label is not None:
-            self._labels.polygon(points, fill=label)
-            self._depth.polygon(points, fill=z)
+            getattr(self._labels, tool)(place, fill=IDS[label], **settings)
+            getattr(self._depth, tool)(place, fill=z, **settings)
+
+    def polygon(self, points, colour, label=None, z=None):
+        self._paint("polygon", points, colour, label, z)
 
     def ellipse(self, centre, radii, colour, label=None, z=None):
         (x, y), (a, b) = centre, radii
-        box = (x - a, y - b, x + a, y + b)
-        if colour is not None:
-            self._image.ellipse(box, fill=colour)
-        if label is not None:
-            self._labels.ellipse(box, fill=label)
-            self._depth.ellipse(box, fill=z)
+        self._paint("ellipse", (x - a, y - b, x + a, y + b), colour, label, z)
 
     def ring(self, centre, radius, thickness, colour):
-        x, y = centre
-        box = (x - radius, y - radius, x + radius, y + radius)
-        self._image.ellipse(box, outline=colour, width=thickness)
+        (x, y), r = centre, radius
+        self._image.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=thickness)
 
     def line(self, points, thickness, colour, label=None, z=None):
-        thickness = max(1, round(thickness))
-        self._image.line(points, fill=colour, width=thickness)
-        if label is not None:
-            self._labels.line(points, fill=label, width=thickness)
-            self._depth.line(points, fill=z, width=thickness)
+        self._paint("line", points, colour, label, z, width=max(1, round(thickness)))
 
     def shape(self, outline, z, colour, label=None):
         """A flat shape that faces the camera; `outline` lists its corners (x, y)."""
-        self.polygon([self.project(x, y, z) for x, y in outline], colour, label, z)
+        self.polygon(self.points(z, *outline), colour, label, z)
 
     def board(self, x0, x1, y0, y1, z, colour, label=None):
         """A rectangle that faces the camera."""
         self.shape(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), z, colour, label)
 
+    def surface(self, corners, z, colour, label=None):
+        """A flat shape of corners (x, y, z), painted as if all of it were at distance z."""
+        self.polygon([self.project(*corner) for corner in corners], colour, label, z)
+
     def wall(self, x, y0, y1, z0, z1, colour, label=None):
         """A rectangle along the street."""
-        corners = ((y0, z0), (y0, z1), (y1, z1), (y1, z0))
-        points = [self.project(x, y, z) for y, z in corners]
-        self.polygon(points, colour, label, (z0 + z1) / 2)
+        corners = ((x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0))
+        self.surface(corners, (z0 + z1) / 2, colour, label)
 
     def strip(self, x0, x1, z0, z1, colour, label=None):
         """A rectangle that lies on the ground."""
-        corners = ((x0, z0), (x1, z0), (x1, z1), (x0, z1))
-        self.polygon([self.project(x, 0, z) for x, z in corners], colour, label, z0)
+        self.surface(((x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)), z0, colour, label)
 
     def contact_shadow(self, x0, x1, z, strength=0.45):
         """The dark patch under an object that stands on the ground."""

@@ -6,30 +6,8 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from labor_lib.drawn.streets.canvas import (
-    Canvas,
-    shade,
-)
-from labor_lib.drawn.streets.look import (
-    BICYCLE,
-    BUILDING,
-    BUS,
-    CAR,
-    FAR,
-    FENCE,
-    HAIR,
-    LIGHT,
-    PERSON,
-    POLE,
-    ROAD,
-    SIDEWALK,
-    SIGN,
-    SKIN,
-    TERRAIN,
-    TYRE,
-    VEGETATION,
-    Colour,
-)
+from labor_lib.drawn.streets.canvas import Canvas, shade
+from labor_lib.drawn.streets.look import FAR, HAIR, SKIN, TYRE, Colour
 
 
 @dataclass(frozen=True)
@@ -37,13 +15,12 @@ class Street:
     """Where the road, the pavements and the plots behind them lie; metres."""
 
     road: float  # half the road's width
-    pavement: tuple[float, float]  # widths, left and right
-    grass: tuple[float, float]  # widths of the terrain behind the pavements; 0 where there is none
+    pavement: dict[int, float]  # widths by side, -1 (left) and 1 (right)
+    grass: dict[int, float]  # widths of the terrain behind the pavements; 0 where there is none
 
     def plot(self, side: int) -> float:
-        """Distance from the road's middle to the house fronts, side -1 (left) or 1 (right)."""
-        index = (side + 1) // 2
-        return self.road + self.pavement[index] + self.grass[index] + 0.3
+        """Distance from the road's middle to the house fronts."""
+        return self.road + self.pavement[side] + self.grass[side] + 0.3
 
 
 def draw_sky(canvas: Canvas) -> np.ndarray:
@@ -75,16 +52,17 @@ def draw_ground(canvas: Canvas) -> Street:
     """Paint terrain, pavements, road, kerbs and markings; return where they lie."""
     rng, style = canvas.rng, canvas.style
     road = canvas.between(style.road_half_width)
-    pavement = (rng.uniform(1.8, 3.6), rng.uniform(1.8, 3.6))
-    grass = tuple(rng.uniform(2, 7) if canvas.chance(style.grass_chance) else 0.0 for _ in range(2))
-    street = Street(road, pavement, grass)
+    pavement = {side: rng.uniform(1.8, 3.6) for side in (-1, 1)}
+    grass = {
+        side: rng.uniform(2, 7) if canvas.chance(style.grass_chance) else 0.0 for side in (-1, 1)
+    }
 
     near = 0.8
-    canvas.strip(-300, 300, near, FAR, canvas.colour("terrain"), TERRAIN)
-    for side, width, lawn in zip((-1, 1), pavement, grass, strict=True):
+    canvas.strip(-300, 300, near, FAR, canvas.colour("terrain"), "terrain")
+    for side, width in pavement.items():
         colour = canvas.colour("sidewalk", 5)
-        edge = road + width if lawn else 90  # no lawn: paved up to the houses
-        canvas.strip(side * road, side * edge, near, FAR, colour, SIDEWALK)
+        edge = road + width if grass[side] else 90  # no lawn: paved up to the houses
+        canvas.strip(side * road, side * edge, near, FAR, colour, "sidewalk")
         # Joints between the paving slabs.
         z = canvas.between((1.5, 3))
         while z < 22:
@@ -93,7 +71,7 @@ def draw_ground(canvas: Canvas) -> Street:
         canvas.strip(side * road, side * (road + 0.2), near, FAR, canvas.colour("kerb", 5))
 
     surface = canvas.colour("road", 5)
-    canvas.strip(-road, road, near, FAR, surface, ROAD)
+    canvas.strip(-road, road, near, FAR, surface, "road")
     for _ in range(rng.poisson(style.patches)):
         x, z = rng.uniform(-road, road * 0.6), rng.uniform(2, 20)
         tone = shade(surface, rng.uniform(0.86, 1.12))  # brightness only: asphalt has no hue
@@ -101,7 +79,7 @@ def draw_ground(canvas: Canvas) -> Street:
     for side in (-1, 1):  # gutters
         canvas.strip(side * road, side * (road - 0.22), near, FAR, shade(surface, 0.82))
     draw_markings(canvas, road)
-    return street
+    return Street(road, pavement, grass)
 
 
 def draw_markings(canvas: Canvas, road: float) -> None:
@@ -129,14 +107,14 @@ def draw_skyline(canvas: Canvas) -> None:
         width, height = rng.uniform(15, 60) * unit, rng.uniform(5, 28) * unit
         base = canvas.horizon + canvas.roll * (column - canvas.middle) + 4 * unit
         if canvas.chance(0.5):
-            corners = [(column, base), (column + width, base)]
-            corners += [(column + width, base - height), (column, base - height)]
-            canvas.polygon(corners, canvas.colour("building"), BUILDING, 90.0)
+            left, right, top = column, column + width, base - height
+            corners = [(left, base), (right, base), (right, top), (left, top)]
+            canvas.polygon(corners, canvas.colour("building"), "building", 90.0)
         else:
             for _ in range(5):
                 centre = (column + rng.uniform(0, width), base - height * 0.25)
                 radii = (width * 0.25, height * rng.uniform(0.35, 0.5))
-                canvas.ellipse(centre, radii, canvas.colour("vegetation"), VEGETATION, 90.0)
+                canvas.ellipse(centre, radii, canvas.colour("vegetation"), "vegetation", 90.0)
         column += width * 0.8
 
 
@@ -153,10 +131,9 @@ def draw_building(canvas: Canvas, side: int, x: float, z: float, length: float) 
     if gable:  # the roof's slope towards the street, and the gable's triangle
         ridge_x, ridge_y = x + side * 3.5, height + 2.4
         slope = ((x, height, z), (x, height, far), (ridge_x, ridge_y, far), (ridge_x, ridge_y, z))
-        points = [canvas.project(*corner) for corner in slope]
-        canvas.polygon(points, roof, BUILDING, z + length / 2)
-        canvas.shape(((x, height), (x + side * 7, height), (ridge_x, ridge_y)), z, end, BUILDING)
-    canvas.board(x, x + side * (7 if gable else 25), 0, height, z, end, BUILDING)
+        canvas.surface(slope, z + length / 2, roof, "building")
+        canvas.shape(((x, height), (x + side * 7, height), (ridge_x, ridge_y)), z, end, "building")
+    canvas.board(x, x + side * (7 if gable else 25), 0, height, z, end, "building")
 
     floors, columns = max(1, int(height / 3)), max(1, round(length / 2.7))
     edges = np.linspace(z, far, columns + 1)
@@ -165,7 +142,7 @@ def draw_building(canvas: Canvas, side: int, x: float, z: float, length: float) 
     margin = (1 - style.window_width) / 2
     for column in reversed(range(columns)):  # far to near, each with its own distance
         near_z, far_z = edges[column], edges[column + 1]
-        canvas.wall(x, 0, height, near_z, far_z, front, BUILDING)
+        canvas.wall(x, 0, height, near_z, far_z, front, "building")
         if canvas.scale(near_z) * 0.8 < 1.5 * canvas.unit:
             continue  # too far to see windows
         step = far_z - near_z
@@ -204,17 +181,16 @@ def draw_fence(canvas: Canvas, x: float, z: float, length: float) -> None:
     edges = np.linspace(z, z + length, 1 + max(2, round(length / 1.6)))
     for near_z, far_z in reversed(list(pairwise(edges))):
         panel = shade(colour, canvas.rng.uniform(0.88, 1.0)) if solid else None
-        canvas.wall(x, 0, height, near_z, far_z, panel, FENCE)
+        canvas.wall(x, 0, height, near_z, far_z, panel, "fence")
         dark = shade(colour, 0.65 if solid else 0.9)
         bars = 4 if solid else 7
         for bar in range(bars):
             at = near_z + (far_z - near_z) * bar / bars
-            thickness = max(1.0, 0.05 * canvas.scale(at))
-            ends = [canvas.project(x, 0.05, at), canvas.project(x, height * 0.97, at)]
-            canvas.line(ends, thickness, dark)
+            picket = canvas.points(at, (x, 0.05), (x, height * 0.97))
+            canvas.line(picket, 0.05 * canvas.scale(at), dark)
         for y in (0.2, 0.9):  # rails
             ends = [canvas.project(x, y * height, near_z), canvas.project(x, y * height, far_z)]
-            canvas.line(ends, max(1.0, 0.08 * canvas.scale(near_z)), dark)
+            canvas.line(ends, 0.08 * canvas.scale(near_z), dark)
 
 
 def draw_foliage(canvas: Canvas, x: float, y: float, z: float, radius: float) -> None:
@@ -227,11 +203,7 @@ def draw_foliage(canvas: Canvas, x: float, y: float, z: float, radius: float) ->
         light = 0.78 + 0.22 * rank / count + 0.16 * dy + rng.normal(0, 0.05)
         size = radius * style.crown_blob_size * rng.uniform(0.75, 1.25) * canvas.scale(z)
         centre = canvas.project(x + radius * dx, y + radius * 0.9 * dy, z)
-        canvas.ellipse(centre, (size, size * 0.88), shade(tone, light), VEGETATION, z)
-
-
-def draw_bush(canvas: Canvas, x: float, z: float, radius: float) -> None:
-    draw_foliage(canvas, x, radius * 0.5, z, radius)
+        canvas.ellipse(centre, (size, size * 0.88), shade(tone, light), "vegetation", z)
 
 
 def draw_tree(canvas: Canvas, x: float, z: float) -> None:
@@ -242,11 +214,11 @@ def draw_tree(canvas: Canvas, x: float, z: float) -> None:
     crown = height * 0.75
     canvas.contact_shadow(x - radius * 0.8, x + radius * 0.8, z, 0.72)
     outline = ((x - 0.18, 0), (x + 0.18, 0), (x + 0.09, crown), (x - 0.09, crown))
-    canvas.shape(outline, z, trunk, VEGETATION)
+    canvas.shape(outline, z, trunk, "vegetation")
     for lean in (-1, 1):
-        ends = [canvas.project(x, crown * 0.7, z)]
-        ends += [canvas.project(x + lean * radius * 0.55, crown + radius * 0.3, z)]
-        canvas.line(ends, 0.12 * canvas.scale(z), trunk, VEGETATION, z)
+        tip = (x + lean * radius * 0.55, crown + radius * 0.3)
+        bough = canvas.points(z, (x, crown * 0.7), tip)
+        canvas.line(bough, 0.12 * canvas.scale(z), trunk, "vegetation", z)
     draw_foliage(canvas, x, crown, z, radius)
 
 
@@ -254,7 +226,7 @@ def draw_post(canvas: Canvas, x: float, z: float, height: float) -> Colour:
     """A post, never thinner than about one and a half pixels of the finished image."""
     half = max(0.07, 1.5 * canvas.unit / canvas.scale(z))
     colour = canvas.colour("pole", 5)
-    canvas.board(x - half, x + half, 0, height, z, colour, POLE)
+    canvas.board(x - half, x + half, 0, height, z, colour, "pole")
     canvas.board(x + half * 0.3, x + half, 0, height, z, shade(colour, 0.75))
     return colour
 
@@ -264,12 +236,11 @@ def draw_lamp(canvas: Canvas, x: float, z: float) -> None:
     height = canvas.between((4.5, 6.5))
     colour = draw_post(canvas, x, z, height)
     if canvas.chance(0.6):
-        inwards = -np.sign(x)
-        ends = [canvas.project(x, height, z), canvas.project(x + inwards * 1.5, height + 0.25, z)]
+        ends = canvas.points(z, (x, height), (x - np.sign(x) * 1.5, height + 0.25))
         thickness = max(3 * canvas.unit, 0.12 * canvas.scale(z))
-        canvas.line(ends, thickness, colour, POLE, z)
+        canvas.line(ends, thickness, colour, "pole", z)
         radii = (max(3 * canvas.unit, 0.35 * canvas.scale(z)), thickness * 0.7)
-        canvas.ellipse(ends[1], radii, shade(colour, 1.2), POLE, z)
+        canvas.ellipse(ends[1], radii, shade(colour, 1.2), "pole", z)
 
 
 def draw_sign(canvas: Canvas, x: float, z: float) -> None:
@@ -282,19 +253,19 @@ def draw_sign(canvas: Canvas, x: float, z: float) -> None:
     centre = canvas.project(x, height, z)
     kind = canvas.rng.integers(3)
     if kind == 0:
-        canvas.ellipse(centre, (size, size), colour, SIGN, z)
+        canvas.ellipse(centre, (size, size), colour, "sign", z)
         canvas.ellipse(centre, (size * 0.62, size * 0.62), face)
         if canvas.chance(0.5):
             bar = radius * 0.4  # no entry
             canvas.board(x - bar, x + bar, height - 0.09, height + 0.09, z, colour)
     elif kind == 1:
-        for share, tone, label in ((1.0, colour, SIGN), (0.55, face, None)):
+        for share, tone, label in ((1.0, colour, "sign"), (0.55, face, None)):
             wide, low = radius * 1.05 * share, height - radius * 0.75 * share
             outline = ((x - wide, low), (x + wide, low), (x, height + radius * share))
             canvas.shape(outline, z, tone, label)
     else:
         x0, x1 = x - radius, x + radius
-        canvas.board(x0, x1, height - radius, height + radius, z, colour, SIGN)
+        canvas.board(x0, x1, height - radius, height + radius, z, colour, "sign")
         inset = radius * 0.3
         for y in (-0.35, 0.25):
             bottom = height + radius * y
@@ -308,7 +279,7 @@ def draw_traffic_light(canvas: Canvas, x: float, z: float) -> None:
     half = max(0.30, 2.6 * canvas.unit / canvas.scale(z))
     tall = half * 2.3
     housing = canvas.colour("light", 5)
-    canvas.board(x - half, x + half, height - tall, height + tall, z, housing, LIGHT)
+    canvas.board(x - half, x + half, height - tall, height + tall, z, housing, "light")
     burning = canvas.rng.integers(3)
     for place, lamp in enumerate(((250, 44, 34), (250, 190, 36), (44, 230, 96))):
         tone = lamp if place == burning else shade(lamp, 0.28)
@@ -329,26 +300,24 @@ def draw_person(canvas: Canvas, x: float, z: float) -> None:
     for leg, tone in ((-1, 0.85), (1, 1.0)):
         foot = x + leg * (0.10 + stride)
         outline = ((foot - 0.10, 0), (foot + 0.11, 0), (x + leg * 0.09 + 0.12, hip))
-        canvas.shape((*outline, (x + leg * 0.09 - 0.12, hip)), z, shade(trousers, tone), PERSON)
-        canvas.board(foot - 0.11, foot + 0.14, 0, 0.07, z, (36, 32, 32), PERSON)
+        canvas.shape((*outline, (x + leg * 0.09 - 0.12, hip)), z, shade(trousers, tone), "person")
+        canvas.board(foot - 0.11, foot + 0.14, 0, 0.07, z, (36, 32, 32), "person")
     thick, sleeve = max(2 * canvas.unit, 0.13 * canvas.scale(z)), shade(shirt, 0.85)
     for arm in (-1, 1):
         hand = x + arm * 0.33 + sway * arm * stride * 0.5
-        points = [canvas.project(x + arm * 0.22, shoulder - 0.05, z)]
-        points += [canvas.project(x + arm * 0.33, tall * 0.64, z)]
-        points += [canvas.project(hand, tall * 0.48, z)]
-        canvas.line(points, thick, sleeve, PERSON, z)
+        bend = ((x + arm * 0.22, shoulder - 0.05), (x + arm * 0.33, tall * 0.64))
+        canvas.line(canvas.points(z, *bend, (hand, tall * 0.48)), thick, sleeve, "person", z)
     half_torso = ((0.20, hip - 0.06), (0.27, shoulder - 0.04), (0.12, shoulder + 0.04))
     torso = [(x + dx, y) for dx, y in half_torso]
     torso += [(x - dx, y) for dx, y in reversed(half_torso)]
-    canvas.shape(torso, z, shirt, PERSON)
+    canvas.shape(torso, z, shirt, "person")
     draw_head(canvas, x, tall * 0.91, z, skin, hair)
 
 
 def draw_head(canvas, x, y, z, skin, hair) -> None:
     size = 0.135 * canvas.scale(z)
-    canvas.ellipse(canvas.project(x, y + 0.05, z), (size * 1.08, size * 1.2), hair, PERSON, z)
-    canvas.ellipse(canvas.project(x, y - 0.02, z), (size * 0.9, size * 1.05), skin, PERSON, z)
+    canvas.ellipse(canvas.project(x, y + 0.05, z), (size * 1.08, size * 1.2), hair, "person", z)
+    canvas.ellipse(canvas.project(x, y - 0.02, z), (size * 0.9, size * 1.05), skin, "person", z)
 
 
 def draw_bicycle(canvas: Canvas, x: float, z: float, ridden: bool) -> None:
@@ -361,21 +330,23 @@ def draw_bicycle(canvas: Canvas, x: float, z: float, ridden: bool) -> None:
     way = canvas.rng.choice((-1, 1))
     canvas.contact_shadow(x - 0.85, x + 0.85, z, 0.6)
     radius = 0.36 * scale
-    hubs = [canvas.project(x + way * dx, 0.36, z) for dx in (-0.55, 0.55)]
-    for hub in hubs:
-        canvas.ellipse(hub, (radius, radius), None, BICYCLE, z)
+
+    def places(*corners):
+        return canvas.points(z, *((x + way * dx, y) for dx, y in corners))
+
+    rear, front, saddle, pedals, head = places(
+        (-0.55, 0.36), (0.55, 0.36), (-0.2, 0.88), (-0.05, 0.34), (0.38, 0.9)
+    )
+    for hub in (rear, front):
+        canvas.ellipse(hub, (radius, radius), None, "bicycle", z)
         canvas.ring(hub, radius, max(2, round(0.07 * scale)), TYRE)
-    rear, front = hubs
-    saddle, pedals = canvas.project(x - way * 0.2, 0.88, z), canvas.project(x - way * 0.05, 0.34, z)
-    head = canvas.project(x + way * 0.38, 0.9, z)
     frame = [rear, saddle, pedals, rear, pedals, head, front]
-    canvas.line(frame, max(2 * unit, 0.08 * scale), colour, BICYCLE, z)
-    canvas.line([saddle, head], max(2 * unit, 0.08 * scale), colour, BICYCLE, z)
-    grip = ((0.38, 0.9), (0.36, 1.05), (0.22, 1.08))
-    bars = [canvas.project(x + way * dx, y, z) for dx, y in grip]
-    canvas.line(bars, max(2 * unit, 0.06 * scale), TYRE, BICYCLE, z)
-    seat = canvas.project(x - way * 0.22, 0.95, z)
-    canvas.ellipse(seat, (0.14 * scale, 0.06 * scale), TYRE, BICYCLE, z)
+    canvas.line(frame, max(2 * unit, 0.08 * scale), colour, "bicycle", z)
+    canvas.line([saddle, head], max(2 * unit, 0.08 * scale), colour, "bicycle", z)
+    grip = places((0.38, 0.9), (0.36, 1.05), (0.22, 1.08))
+    canvas.line(grip, max(2 * unit, 0.06 * scale), TYRE, "bicycle", z)
+    (seat,) = places((-0.22, 0.95))
+    canvas.ellipse(seat, (0.14 * scale, 0.06 * scale), TYRE, "bicycle", z)
     if ridden:
         draw_rider(canvas, x, z, way)
 
@@ -384,18 +355,18 @@ def draw_rider(canvas: Canvas, x: float, z: float, way: int) -> None:
     """Somebody on a bicycle that heads to `way` (-1 left, 1 right)."""
     shirt, trousers = canvas.colour("shirt"), canvas.colour("trousers")
 
-    def at(dx: float, y: float) -> tuple[float, float]:
-        return x + way * dx, y
+    def at(*corners):
+        return [(x + way * dx, y) for dx, y in corners]
 
     thick = max(2 * canvas.unit, 0.15 * canvas.scale(z))
     for foot, knee, tone in (((0.0, 0.25), (0.2, 0.65), 0.8), ((-0.1, 0.45), (0.24, 0.78), 1.0)):
-        leg = [canvas.project(*at(*point), z) for point in ((-0.2, 0.98), knee, foot)]
-        canvas.line(leg, thick, shade(trousers, tone), PERSON, z)
-    back = (at(-0.36, 0.95), at(-0.02, 0.92), at(0.24, 1.38), at(0.14, 1.54), at(-0.06, 1.46))
-    canvas.shape(back, z, shirt, PERSON)
-    arm = [canvas.project(*at(*point), z) for point in ((0.14, 1.42), (0.28, 1.18), (0.36, 1.08))]
-    canvas.line(arm, thick * 0.8, shade(shirt, 0.85), PERSON, z)
-    draw_head(canvas, at(0.2, 0)[0], 1.66, z, canvas.one_of(SKIN), canvas.one_of(HAIR))
+        leg = canvas.points(z, *at((-0.2, 0.98), knee, foot))
+        canvas.line(leg, thick, shade(trousers, tone), "person", z)
+    back = at((-0.36, 0.95), (-0.02, 0.92), (0.24, 1.38), (0.14, 1.54), (-0.06, 1.46))
+    canvas.shape(back, z, shirt, "person")
+    arm = canvas.points(z, *at((0.14, 1.42), (0.28, 1.18), (0.36, 1.08)))
+    canvas.line(arm, thick * 0.8, shade(shirt, 0.85), "person", z)
+    draw_head(canvas, x + way * 0.2, 1.66, z, canvas.one_of(SKIN), canvas.one_of(HAIR))
 
 
 def draw_car(canvas: Canvas, x: float, z: float, oncoming: bool) -> None:
@@ -408,27 +379,23 @@ def draw_car(canvas: Canvas, x: float, z: float, oncoming: bool) -> None:
     inwards = 1 if x < canvas.camera_x else -1  # which flank shows
     edge = x + inwards * half
     roof = x + inwards * half * 0.74
-    canvas.wall(edge, 0.22, 0.92, z, far, flank, CAR)
+    canvas.wall(edge, 0.22, 0.92, z, far, flank, "car")
     cabin = ((edge, 0.9, z + 0.2), (edge, 0.9, far - 1.0), (roof, tall, far - 1.7))
-    points = [canvas.project(*corner) for corner in (*cabin, (roof, tall, z + 0.6))]
-    canvas.polygon(points, flank, CAR, z + 2)
-    cabin = ((edge, 0.95, z + 0.55), (edge, 0.95, far - 1.25), (roof, tall - 0.1, far - 1.8))
-    points = [canvas.project(*corner) for corner in (*cabin, (roof, tall - 0.1, z + 0.85))]
-    canvas.polygon(points, glass)
+    canvas.surface((*cabin, (roof, tall, z + 0.6)), z + 2, flank, "car")
+    pane = ((edge, 0.95, z + 0.55), (edge, 0.95, far - 1.25), (roof, tall - 0.1, far - 1.8))
+    canvas.surface((*pane, (roof, tall - 0.1, z + 0.85)), z + 2, glass)
     for axle in (z + 0.8, far - 0.8):
-        rim = [
-            canvas.project(edge, 0.32 + 0.32 * np.sin(turn), axle + 0.32 * np.cos(turn))
-            for turn in np.linspace(0, 2 * np.pi, 9)[:-1]
-        ]
-        canvas.polygon(rim, TYRE, CAR, axle)
+        turns = np.linspace(0, 2 * np.pi, 9)[:-1]
+        rim = [(edge, 0.32 + 0.32 * np.sin(t), axle + 0.32 * np.cos(t)) for t in turns]
+        canvas.surface(rim, axle, TYRE, "car")
     # The face towards us: wheels, body, rear window, lamps, plate, bumper.
     for side in (-1, 1):
-        canvas.board(x + side * 0.70 - 0.14, x + side * 0.70 + 0.14, 0, 0.3, z, TYRE, CAR)
+        canvas.board(x + side * 0.70 - 0.14, x + side * 0.70 + 0.14, 0, 0.3, z, TYRE, "car")
     body = ((x - half, 0.24), (x + half, 0.24), (x + half, 0.85), (x + half * 0.92, 0.97))
-    canvas.shape((*body, (x - half * 0.92, 0.97), (x - half, 0.85)), z, paint, CAR)
+    canvas.shape((*body, (x - half * 0.92, 0.97), (x - half, 0.85)), z, paint, "car")
     top = half * 0.72
     outline = ((x - half * 0.92, 0.95), (x + half * 0.92, 0.95), (x + top, tall), (x - top, tall))
-    canvas.shape(outline, z, paint, CAR)
+    canvas.shape(outline, z, paint, "car")
     outline = ((x - half * 0.8, 1.0), (x + half * 0.8, 1.0), (x + top * 0.9, tall - 0.09))
     canvas.shape((*outline, (x - top * 0.9, tall - 0.09)), z, glass)
     canvas.board(x - half, x + half, 0.24, 0.40, z, shade(paint, 0.55))
@@ -449,13 +416,13 @@ def draw_crossing_car(canvas: Canvas, x: float, z: float) -> None:
 
     body = outline((-2.1, 0.25), (2.1, 0.25), (2.1, 0.72), (1.85, 0.86), (1.05, 0.95), (0.45, 1.46))
     body += outline((-1.1, 1.46), (-1.75, 0.98), (-2.1, 0.9))
-    canvas.shape(body, z, paint, CAR)
+    canvas.shape(body, z, paint, "car")
     canvas.board(x - 2.1, x + 2.1, 0.25, 0.42, z, shade(paint, 0.6))
     canvas.shape(outline((0.85, 0.95), (0.38, 1.36), (-0.25, 1.36), (-0.25, 0.95)), z, glass)
     canvas.shape(outline((-0.35, 0.95), (-0.35, 1.36), (-1.05, 1.36), (-1.5, 0.98)), z, glass)
     for axle in (-1.3, 1.3):
         size = 0.34 * canvas.scale(z)
-        canvas.ellipse(canvas.project(x + axle, 0.34, z), (size, size), TYRE, CAR, z)
+        canvas.ellipse(canvas.project(x + axle, 0.34, z), (size, size), TYRE, "car", z)
         canvas.ellipse(canvas.project(x + axle, 0.34, z), (size * 0.5,) * 2, (128, 128, 130))
 
 
@@ -467,15 +434,15 @@ def draw_bus(canvas: Canvas, x: float, z: float) -> None:
     canvas.contact_shadow(x - half - 0.3, x + half + 0.3, z)
     edge = x + (half if x < canvas.camera_x else -half)
     far = z + length
-    canvas.wall(edge, 0.3, tall, z, far, flank, BUS)
+    canvas.wall(edge, 0.3, tall, z, far, flank, "bus")
     for pane in reversed(range(6)):
         at = z + 0.5 + 1.55 * pane
         canvas.wall(edge, 1.4, tall - 0.5, at, at + 1.3, glass)
     for axle in (z + 2, far - 2):
-        canvas.wall(edge, 0.05, 0.85, axle - 0.45, axle + 0.45, TYRE, BUS)
+        canvas.wall(edge, 0.05, 0.85, axle - 0.45, axle + 0.45, TYRE, "bus")
     for side in (-1, 1):
-        canvas.board(x + side * 0.9 - 0.18, x + side * 0.9 + 0.18, 0, 0.35, z, TYRE, BUS)
-    canvas.board(x - half, x + half, 0.3, tall, z, paint, BUS)
+        canvas.board(x + side * 0.9 - 0.18, x + side * 0.9 + 0.18, 0, 0.35, z, TYRE, "bus")
+    canvas.board(x - half, x + half, 0.3, tall, z, paint, "bus")
     canvas.board(x - half * 0.88, x + half * 0.88, 1.35, tall - 0.6, z, glass)
     canvas.board(x - half * 0.6, x + half * 0.6, tall - 0.48, tall - 0.14, z, (40, 40, 42))
     canvas.board(x - half * 0.45, x + half * 0.45, tall - 0.38, tall - 0.24, z, (236, 190, 70))

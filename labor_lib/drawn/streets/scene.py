@@ -1,120 +1,93 @@
 """A whole scene: where objects are placed, what the camera adds, and `draw_scene`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from labor_lib.drawn.streets.canvas import (
-    Canvas,
-)
+from labor_lib.drawn.streets import objects
+from labor_lib.drawn.streets.canvas import Canvas
 from labor_lib.drawn.streets.look import (
     DEFAULT_GAP,
     DEFAULT_SIZE,
     FAR,
+    IDS,
     OVERSAMPLING,
-    ROAD,
     ROUGHNESS,
-    SIDEWALK,
-    SKY,
-    TERRAIN,
     TEXTURE_SCALES,
-    Domain,
-    style_for,
 )
-from labor_lib.drawn.streets.objects import (
-    Street,
-    draw_bicycle,
-    draw_building,
-    draw_bus,
-    draw_bush,
-    draw_car,
-    draw_crossing_car,
-    draw_fence,
-    draw_ground,
-    draw_lamp,
-    draw_person,
-    draw_sign,
-    draw_sky,
-    draw_skyline,
-    draw_traffic_light,
-    draw_tree,
-)
-from labor_lib.errors import InputError
+from labor_lib.drawn.streets.objects import Street
 
-Task = tuple[float, Callable[[], None]]  # distance in metres, and what to draw there
+Task = tuple  # distance in metres, what draws there, and its arguments after the canvas
 
 
 def place_houses(canvas: Canvas, street: Street, side: int) -> Iterator[Task]:
     """Houses and gardens behind one pavement, and a fence before them."""
     rng, style = canvas.rng, canvas.style
-    x, z = street.plot(side) * side, canvas.between((1.2, 3.0))
+    x, z = side * street.plot(side), canvas.between((1.2, 3.0))
     while z < 75:
         length = rng.uniform(5, 15)
         # Long things count as far as their far end: what stands beside them hides them.
         if canvas.chance(style.building_chance):
-            yield z + length, lambda z=z, n=length: draw_building(canvas, side, x, z, n)
+            yield z + length, objects.draw_building, side, x, z, length
         elif canvas.chance(0.7):
             at, radius = z + length / 2, rng.uniform(1.3, 2.8)
-            yield at, lambda at=at, r=radius: draw_bush(canvas, x + side * 1.5, at, r)
+            yield at, objects.draw_foliage, x + side * 1.5, radius * 0.5, at, radius
         z += length * rng.uniform(1.0, 1.2)
     if canvas.chance(style.fence_chance):
-        index = (side + 1) // 2
-        at = side * (street.road + street.pavement[index] + 0.3)
         near, length = rng.uniform(2, 10), rng.uniform(8, 25)
-        yield near + length, lambda: draw_fence(canvas, at, near, length)
+        at = side * (street.road + street.pavement[side] + 0.3)
+        yield near + length, objects.draw_fence, at, near, length
 
 
 def place_kerbside(canvas: Canvas, street: Street, side: int) -> Iterator[Task]:
     """What stands on one pavement: poles, trees, people, bicycles; and parked cars."""
     rng, style = canvas.rng, canvas.style
-    index = (side + 1) // 2
-    kerb, walk = street.road, street.pavement[index]
+    kerb, walk = street.road, street.pavement[side]
+    posts = (objects.draw_lamp, objects.draw_sign, objects.draw_traffic_light)
 
     z = rng.uniform(4, 9)
     while z < 34:  # posts farther away would be thinner than a pixel
-        draw = (draw_lamp, draw_sign, draw_traffic_light)[rng.choice(3, p=(0.34, 0.36, 0.30))]
+        draw = posts[rng.choice(3, p=(0.34, 0.36, 0.30))]
         if canvas.chance(0.8):
-            yield z, lambda draw=draw, z=z: draw(canvas, side * (kerb + 0.5), z)
+            yield z, draw, side * (kerb + 0.5), z
         z += canvas.between(style.pole_gap)
     z = rng.uniform(5, 10)
     while z < 50:
         if canvas.chance(style.tree_chance):
-            x = kerb + walk + min(street.grass[index], 2) * rng.random() - 0.4
-            yield z, lambda x=x, z=z: draw_tree(canvas, side * x, z)
+            x = kerb + walk + min(street.grass[side], 2) * rng.random() - 0.4
+            yield z, objects.draw_tree, side * x, z
         z += rng.uniform(4, 11)
     for _ in range(rng.poisson(style.pedestrians)):
         x, z = kerb + rng.uniform(0.4, walk), rng.uniform(4.5, 20)
-        yield z, lambda x=x, z=z: draw_person(canvas, side * x, z)
+        yield z, objects.draw_person, side * x, z
     for _ in range(rng.poisson(style.bicycles)):
         x, z = kerb + rng.uniform(-0.9, 0.9), rng.uniform(4.5, 15)
-        ridden = canvas.chance(style.rider_chance)
-        yield z, lambda x=x, z=z, ridden=ridden: draw_bicycle(canvas, side * x, z, ridden)
+        yield z, objects.draw_bicycle, side * x, z, canvas.chance(style.rider_chance)
     if canvas.chance(style.parked_chance):
         z = rng.uniform(4.5, 9)
         while z < 40:
             if canvas.chance(0.7):
-                yield z, lambda z=z: draw_car(canvas, side * (kerb - 1.1), z, side < 0)
+                yield z, objects.draw_car, side * (kerb - 1.1), z, side < 0
             z += rng.uniform(5.5, 9)
 
 
 def place_traffic(canvas: Canvas, street: Street) -> Iterator[Task]:
     """What moves on the road. Traffic keeps to the right, so cars on the left come towards us."""
-    rng, style = canvas.rng, canvas.style
+    rng, style, road = canvas.rng, canvas.style, street.road
     for _ in range(rng.poisson(style.moving_cars)):
         side, z = rng.choice((-1, 1)), rng.uniform(6, 30)
-        x = side * street.road * 0.42
-        yield z, lambda x=x, z=z, side=side: draw_car(canvas, x, z, side < 0)
+        yield z, objects.draw_car, side * road * 0.42, z, side < 0
     if canvas.chance(style.crossing_chance):
-        x, z = rng.uniform(-street.road, street.road), rng.uniform(8, 22)
-        yield z, lambda x=x, z=z: draw_crossing_car(canvas, x, z)
+        x, z = rng.uniform(-road, road), rng.uniform(8, 22)
+        yield z, objects.draw_crossing_car, x, z
     if canvas.chance(style.bus_chance):
-        x, z = rng.choice((-1, 1)) * street.road * 0.45, rng.uniform(7, 22)
-        yield z, lambda x=x, z=z: draw_bus(canvas, x, z)
+        x, z = rng.choice((-1, 1)) * road * 0.45, rng.uniform(7, 22)
+        yield z, objects.draw_bus, x, z
     for _ in range(rng.poisson(style.jaywalkers)):
-        x, z = rng.uniform(-street.road, street.road), rng.uniform(6, 16)
-        yield z, lambda x=x, z=z: draw_person(canvas, x, z)
+        x, z = rng.uniform(-road, road), rng.uniform(6, 16)
+        yield z, objects.draw_person, x, z
 
 
 @lru_cache(maxsize=4)
@@ -170,10 +143,9 @@ def camera_effects(canvas: Canvas, street: Street, haze_colour: np.ndarray) -> n
 
     # The gain of every pixel: texture by class, shade on the ground, uneven light, vignette.
     roughness = np.ones(256, np.float32)
-    for label, value in ROUGHNESS.items():
-        roughness[label] = value
+    roughness[list(IDS.values())] = [ROUGHNESS[name] for name in IDS]
     gain = 1 + roughness[labels] * _texture(canvas)
-    ground = (labels == ROAD) | (labels == SIDEWALK) | (labels == TERRAIN)
+    ground = np.isin(labels, [IDS["road"], IDS["sidewalk"], IDS["terrain"]])
     shadowed, strength = canvas.chance(0.6), style.shadow * rng.uniform(0.5, 1.0)
     if shadowed and strength:
         gain *= 1 - strength * _cast_shadow(canvas, street) * ground
@@ -190,7 +162,7 @@ def camera_effects(canvas: Canvas, street: Street, haze_colour: np.ndarray) -> n
         flat = canvas.focal * canvas.camera_height / np.maximum(below, 1.0)
         distance = np.where(ground, np.minimum(flat, FAR), np.asarray(canvas.depth))
         clear = np.exp(-density * distance)
-        clear[labels == SKY] = 1.0
+        clear[labels == IDS["sky"]] = 1.0
         light *= (gain * clear)[..., None]
         light += (1 - clear)[..., None] * haze_colour.astype(np.float32)
     else:
@@ -207,39 +179,30 @@ def camera_effects(canvas: Canvas, street: Street, haze_colour: np.ndarray) -> n
 
 
 def draw_scene(
-    domain: Domain,
+    domain: str,
     seed: int | Sequence[int],
     size: tuple[int, int] = DEFAULT_SIZE,
     gap: float = DEFAULT_GAP,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one scene: the image (height x width x 3) and its Cityscapes label ids, both uint8.
+    """One scene of "game" or "camera": the image, height x width x 3, and its Cityscapes label ids,
+    both uint8.
 
     `seed` is an int or ints, say (scene seed, scene number); the same one gives the same pixels.
     `gap` is how far the camera domain is from the game's, from 0 (the same) to 1; the game
     domain does not depend on it.
     """
-    if domain not in ("game", "camera"):
-        raise InputError(f"domain {domain!r} is unknown: use 'game' or 'camera'")
-    _check(size, gap)
-    style, palette = style_for(domain, gap)
-    canvas = Canvas(np.random.default_rng(seed), style, palette, size)
-    haze_colour = draw_sky(canvas)
-    street = draw_ground(canvas)
-    draw_skyline(canvas)
+    gap = {"game": 0.0, "camera": gap}[domain]
+    canvas = Canvas(np.random.default_rng(seed), gap, size)
+    haze_colour = objects.draw_sky(canvas)
+    street = objects.draw_ground(canvas)
+    objects.draw_skyline(canvas)
     tasks = [
         *(task for side in (-1, 1) for task in place_houses(canvas, street, side)),
         *(task for side in (-1, 1) for task in place_kerbside(canvas, street, side)),
         *place_traffic(canvas, street),
     ]
-    for _, draw in sorted(tasks, key=lambda task: -task[0]):  # far to near
-        draw()
+    for _, draw, *arguments in sorted(tasks, key=lambda task: -task[0]):  # far to near
+        draw(canvas, *arguments)
     image = camera_effects(canvas, street, haze_colour)
     labels = np.asarray(canvas.labels)[::OVERSAMPLING, ::OVERSAMPLING].copy()
     return image, labels
-
-
-def _check(size: Sequence[int], gap: float) -> None:
-    if len(size) != 2 or min(size) < 16:
-        raise InputError(f"size {tuple(size)} must be (height, width), each at least 16 pixels")
-    if not 0 <= gap <= 1:
-        raise InputError(f"gap {gap} must lie between 0 and 1")

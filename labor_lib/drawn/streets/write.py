@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -17,17 +17,11 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from labor_lib.drawn.streets.look import (
-    DEFAULT_GAP,
-    DEFAULT_SIZE,
-    LABEL_COLOURS,
-    Domain,
-)
-from labor_lib.drawn.streets.scene import (
-    _check,
-    draw_scene,
-)
+from labor_lib.drawn.streets.look import DEFAULT_GAP, DEFAULT_SIZE, LABEL_COLOURS
+from labor_lib.drawn.streets.scene import draw_scene
 from labor_lib.errors import InputError
+
+Job = tuple[str, int]  # a split and the number of its image
 
 # The scene numbers of each split. They never overlap, so no scene is drawn in two splits.
 SPLITS = {
@@ -52,13 +46,18 @@ class StreetsConfig:
     version: int = 1  # of the drawing; raised whenever the same seed gives other pixels
 
     def check(self) -> None:
-        _check(self.size, self.gap)
-        if not 0 <= self.scene_seed < 2**32:
-            raise InputError(f"scene_seed {self.scene_seed} must lie between 0 and 2**32 - 1")
-        for split, numbers in SPLITS.items():
-            count = getattr(self, split)
-            if not 0 <= count <= len(numbers):
-                raise InputError(f"{split} {count} must lie between 0 and {len(numbers)} images")
+        """Raises InputError for a setting that cannot be drawn."""
+        checks = {
+            "size": len(self.size) == 2 and min(self.size) >= 16,
+            "gap": 0 <= self.gap <= 1,
+            "scene_seed": 0 <= self.scene_seed < 2**32,
+        } | {split: 0 <= getattr(self, split) <= len(SPLITS[split]) for split in SPLITS}
+        for name, right in checks.items():
+            if not right:
+                raise InputError(
+                    f"{name} {getattr(self, name)}: give a size of at least 16 x 16 pixels, a gap "
+                    "from 0 to 1, a scene seed from 0 to 2**32 - 1 and up to 1,000,000 images"
+                )
 
 
 def _image_paths(split: str, number: int) -> tuple[Path, Path]:
@@ -73,9 +72,10 @@ def _image_paths(split: str, number: int) -> tuple[Path, Path]:
     )
 
 
-def _write_scene(root: Path, config: StreetsConfig, split: str, number: int) -> None:
+def _write_scene(root: Path, config: StreetsConfig, job: Job) -> None:
     """Draw one scene and write its two files. Runs in the workers."""
-    domain: Domain = "game" if split == "source" else "camera"
+    split, number = job
+    domain = "game" if split == "source" else "camera"
     seed = (config.scene_seed, SPLITS[split][number])
     image, labels = draw_scene(domain, seed, config.size, config.gap)
     image_path, label_path = (root / path for path in _image_paths(split, number))
@@ -87,32 +87,22 @@ def _write_scene(root: Path, config: StreetsConfig, split: str, number: int) -> 
     label_image.save(label_path, compress_level=1)
 
 
-def _write_some(root: Path, config: StreetsConfig, jobs: Sequence[tuple[str, int]]) -> int:
-    for split, number in jobs:
-        _write_scene(root, config, split, number)
-    return len(jobs)
-
-
 def _end_with_parent() -> None:
     """A worker ends when the process that started it is killed."""
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _written(
-    root: Path, config: StreetsConfig, jobs: Sequence[tuple[str, int]], workers: int
-) -> Iterator[int]:
-    """Write all scenes; yield how many more are done, again and again."""
-    lots = [jobs[start : start + 8] for start in range(0, len(jobs), 8)]
+def _done(write: Callable[[Job], None], jobs: Iterable[Job], workers: int) -> Iterator[None]:
+    """Write all scenes; yields once for each."""
     if workers <= 1:
-        for lot in lots:
-            yield _write_some(root, config, lot)
+        yield from map(write, jobs)
         return
     # "spawn" starts clean workers on every system, and never copies a parent's GPU or threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
-            yield from pool.map(partial(_write_some, root, config), lots)
+            yield from pool.map(write, jobs, chunksize=8)
         except BrokenProcessPool:
             raise InputError(
                 "workers could not draw the streets: pass workers=1, or call write_streets "
@@ -144,26 +134,18 @@ def _finished(root: Path, config: StreetsConfig) -> bool:
 
 
 def write_streets(
-    root: Path,
-    *,
-    scene_seed: int = 0,
-    size: tuple[int, int] = DEFAULT_SIZE,
-    gap: float = DEFAULT_GAP,
-    source: int = 400,
-    train: int = 300,
-    val: int = 60,
-    test: int = 100,
-    workers: int | None = None,
-    progress: bool = True,
+    root: Path, *, workers: int | None = None, progress: bool = True, **settings
 ) -> tuple[Path, Path]:
     """Draw a set of streets below root, unless it is there; return (source root, target root).
 
+    settings  fields of `StreetsConfig`: scene_seed, size, gap and the images of each split
+    workers   processes, by default one per core; they change the time, never a pixel
+
     The source lies in `gta5/` in the layout of GTA5, the target in `cityscapes/` in that of
-    Cityscapes. The set appears under its name only when it is complete. `workers` is the number
-    of processes (by default one per core); it changes the time, never a pixel.
+    Cityscapes. The set appears under its name only when it is complete. Raises InputError for a
+    setting that cannot be drawn, and where root holds anything else.
     """
-    root = Path(root)
-    config = StreetsConfig(scene_seed, tuple(size), gap, source, train, val, test)
+    root, config = Path(root), StreetsConfig(**settings)
     config.check()
     if not _finished(root, config):
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -183,16 +165,15 @@ def _draw(root: Path, config: StreetsConfig, workers: int | None, progress: bool
         for split in SPLITS:
             for path in _image_paths(split, 0):
                 (drawing / path).parent.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(
+        for _ in tqdm(
+            _done(partial(_write_scene, drawing, config), jobs, workers),
             total=len(jobs),
             desc="drawing streets",
             unit="image",
             disable=not progress,
             leave="ipykernel" not in sys.modules,  # in a notebook it vanishes when done
-        )
-        with bar:
-            for done in _written(drawing, config, jobs, workers):
-                bar.update(done)
+        ):
+            pass
         record = json.dumps(asdict(config), indent=2) + "\n"
         (drawing / "streets.json").write_text(record, encoding="utf-8")
         if root.exists():
