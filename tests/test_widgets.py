@@ -298,7 +298,7 @@ def test_counts_of_regions(explorer):
     assert explorer.picture.caption == (
         "The model is wrong on 7 of the 14 pixels asked here (50 %), and on 12 % of all pixels."
     )
-    lines = counting.counts(explorer.run.view("spl", 0, 1, 0))
+    lines = counting.counts(explorer.run.view("spl", 0, 1, 0), np.ones((H, W), bool))
     assert dict(lines) == {
         "pixels asked": "16",
         "clicks": "≥ 3",  # road, building, void
@@ -454,6 +454,9 @@ def test_prototype_viewer_shows_the_chosen_class(run):
         y, x = np.nonzero((pixels(viewer.picture) == 255).all(axis=2))
         distance = np.hypot(y - (row + 0.5) * SCALE, x - (column + 0.5) * SCALE)
         assert np.ptp(distance) < 6  # a circle round the point
+        left, top, zoom = viewer.crop.view
+        assert left <= (column + 0.5) / W <= left + 1 / zoom
+        assert top <= (row + 0.5) / H <= top + 1 / zoom
         assert (pixels(viewer.crop) == 255).all(axis=2).any()
         pictures |= {viewer.picture.png, viewer.similarity.png, viewer.bars.png}
     assert len(pictures) == 3 * len(found)

@@ -31,9 +31,10 @@ OVERLAYS = {
 # -------------------------------------------------------------------------- layers and counts
 
 
-def layers_of(scene: Scene, class_set: ClassSet, names: set[str], only=None) -> list[layer.Layer]:
-    """The chosen overlays as layers. only: a class id; layers stay where it is predicted."""
-    inside = _inside(scene, only)
+def layers_of(
+    scene: Scene, class_set: ClassSet, names: set[str], inside: np.ndarray
+) -> list[layer.Layer]:
+    """The chosen overlays as layers. inside: H x W booleans, where they are drawn."""
     layers: list[layer.Layer] = []
     if "entropy" in names:
         values = np.where(inside, scene.entropy, np.nan)
@@ -55,26 +56,11 @@ def layers_of(scene: Scene, class_set: ClassSet, names: set[str], only=None) -> 
     return layers
 
 
-def base_of(scene: Scene, class_set: ClassSet, base: str, names: set[str], only=None) -> np.ndarray:
-    """What lies under the layers: H x W x 3 uint8. base: "image", "truth" or "prediction"."""
-    if base == "image":
-        picture = dimmed(scene.image) if names & {"mask", "error"} else scene.image
-    else:
-        picture = colourise(getattr(scene, base), class_set)
-    return faded(picture, _inside(scene, only))
-
-
-def _inside(scene: Scene, only: int | None) -> np.ndarray:
-    shape = scene.image.shape[:2]
-    return np.ones(shape, bool) if only is None else scene.prediction == only
-
-
-def counts(scene: Scene, only: int | None = None) -> list[tuple[str, str]]:
-    """Names and values of what is counted, among the pixels predicted as a class if `only` is one.
+def counts(scene: Scene, inside: np.ndarray) -> list[tuple[str, str]]:
+    """Names and values of what is counted. inside: H x W booleans, where.
 
     Errors are the segmenter's, among pixels that are not void. Clicks of regions are a lower bound.
     """
-    inside = _inside(scene, only)
     asked = scene.asked & inside
     clicks = count_cost(asked, scene.truth, scene.truth.size).clicks
     void = int((asked & (scene.truth == IGNORE)).sum())
@@ -96,10 +82,8 @@ def counts(scene: Scene, only: int | None = None) -> list[tuple[str, str]]:
     ]
 
 
-def sentence(scene: Scene, class_set: ClassSet, only: int | None = None) -> str:
-    """The counts' message."""
-    inside = _inside(scene, only)
-    name = "" if only is None else class_set.names[only]
+def sentence(scene: Scene, inside: np.ndarray, name: str = "") -> str:
+    """The counts' message. name: of the class that is predicted `inside`."""
     if not inside.any():
         return f"The model predicts no pixel of this image as {name}."
     asked = scene.asked & inside
@@ -225,23 +209,24 @@ class SelectionExplorer(StagePanel):
         )
         self._listen(self.base, self.only, *self.overlays.values())
 
-    def chosen(self) -> tuple[set[str], int | None]:
-        """The overlays that are on, and the class that they are limited to, or None."""
-        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
-        return names, None if self.only.value == ALL else self.only.value
-
     def _update(self) -> None:
         scene, classes, base = self._look(), self.run.class_set, self.base.value
         mask = self.overlays["mask"]
         mask.disabled = scene.mask is None
         mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
-        names, only = self.chosen()
-        layers = layers_of(scene, classes, names, only)
-        picture = paint(base_of(scene, classes, base, names, only), layers)
+        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
+        inside, name = np.ones_like(scene.truth, bool), ""
+        if self.only.value != ALL:
+            inside, name = scene.prediction == self.only.value, classes.names[self.only.value]
+        layers = layers_of(scene, classes, names, inside)
+        below = scene.image if base == "image" else colourise(getattr(scene, base), classes)
+        if base == "image" and names & {"mask", "error"}:
+            below = dimmed(below)
         what = " + ".join([base, *(name for name in OVERLAYS if name in names)])
         alt = f"{what} of {self.title} ({scene.name})"
-        self.picture.show(picture, alt, sentence(scene, classes, only))
-        self.counts.show(counts(scene, only))
+        picture = paint(faded(below, inside), layers)
+        self.picture.show(picture, alt, sentence(scene, inside, name))
+        self.counts.show(counts(scene, inside))
         found = np.unique(getattr(scene, base)) if base != "image" else ()
         if scene.points and "asked" in names:
             found = {*found, *scene.answers.tolist()}

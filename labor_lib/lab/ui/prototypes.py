@@ -71,17 +71,6 @@ def paint_similarity(scene: Scene, one: Prototype) -> np.ndarray:
     return paint(dark, [Heat(field, strength=0.85), Rings([one.point])])
 
 
-def paint_crop(scene: Scene, one: Prototype) -> np.ndarray:
-    """A quarter of the photo's width and height round the chosen point."""
-    picture = paint(scene.image, [Rings([one.point])], 2 * PICTURE_WIDTH)
-    sizes, places = scene.truth.shape, divmod(one.point, scene.truth.shape[1])
-    part = []
-    for whole, size, place in zip(picture.shape, sizes, places, strict=False):
-        start = round(whole * min(max((place + 0.5) / size - 1 / 8, 0), 3 / 4))
-        part.append(slice(start, start + whole // 4))
-    return picture[tuple(part)]
-
-
 def sentence(one: Prototype, name: str, true: str, asked: bool) -> str:
     """What was asked for a class (`name`), and what the answer (`true`) says about it."""
     many = f"{len(one.members):,} uncertain pixel" + "s" * (len(one.members) != 1)
@@ -114,15 +103,16 @@ class PrototypeViewer(StagePanel):
     """How PPL comes to one point a predicted class.
 
     Controls: seed, stage, image; chosen (a class id of those with uncertain pixels); reset.
-    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: round the chosen point;
-    bars: mu(k). Pixels that earlier stages asked are left out.
+    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: the photo round the chosen
+    point; bars: mu(k). Pixels that earlier stages asked are left out.
     """
 
     def __init__(self, run, method: str = "ppl", seed: int = 0, stage: int = 1, image: int = 0):
         methods = [name for name in run.asked_methods if METHODS[name].rule == "ppl"]
         super().__init__(run, "labor-prototypes", methods, method, seed, stage, image)
         self.chosen = dropdown("predicted class k", [], "the predicted class k", "330px")
-        self.similarity, self.crop, self.bars = Picture(zoomable=True), Picture(), Picture()
+        self.similarity, self.crop = Picture(zoomable=True), Picture(zoomable=True)
+        self.bars = Picture()
         link((self.picture, "view"), (self.similarity, "view"))  # the same part of both
         self._build(
             row(self.seed, self.stage, self.image, self.many, self.chosen, self.reset),
@@ -158,10 +148,14 @@ class PrototypeViewer(StagePanel):
             f"Cosine to μ(k): blue {low:.2f} or less, yellow {high:.2f}; ring: the highest.",
         )
         self.crop.show(
-            paint_crop(scene, one),
+            paint(scene.image, [Rings([one.point])], 2 * PICTURE_WIDTH),
             f"the photo round the chosen point for {name}; {where}",
             f"The chosen point: predicted {name}, truly {true}.",
         )
+        height, width = scene.truth.shape
+        y, x = divmod(one.point, width)
+        centre = (x + 0.5) / width, (y + 0.5) / height
+        self.crop.view = [*(min(max(part - 1 / 8, 0), 3 / 4) for part in centre), 4]
         values = ", ".join(f"{c} {v:.2f}" for c, v in zip(classes.names, one.mean, strict=True))
         bars = mean_bars(one, name, true, classes)
         self.bars.show(bars, f"bars: {values}", "μ(k): the mean of their probabilities")
