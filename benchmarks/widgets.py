@@ -22,7 +22,6 @@ from labor_lib.lab.runs import open_run, open_shift
 from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
 from labor_lib.lab.ui.widgets import (
     CompareDashboard,
-    Disagreement,
     DisagreementSlider,
     Picture,
     PrototypeViewer,
@@ -109,13 +108,13 @@ def measure(widget, name: str, rounds: int) -> tuple[list[float], list[float]]:
     return wall, busy
 
 
-def frames(run) -> Disagreement:
+def growing_mask(run) -> DisagreementSlider:
     """The mask of one image, growing from the top."""
     view = run.view("ppl", run.seeds[0], 1, 0)
     rows = torch.arange(view.truth.shape[0])[:, None].numpy()
     steps = range(0, 44, 4)
     masks = [view.mask & (rows <= len(rows) * step / 40) for step in steps]
-    return Disagreement(view.image, view.truth, view.prediction, list(steps), masks)
+    return DisagreementSlider(view, steps, masks)
 
 
 def main() -> None:
@@ -127,7 +126,7 @@ def main() -> None:
     makers = {
         "SelectionExplorer": lambda: SelectionExplorer(run),
         "PrototypeViewer": lambda: PrototypeViewer(run),
-        "DisagreementSlider": lambda: DisagreementSlider(frames(run)),
+        "DisagreementSlider": lambda: growing_mask(run),
         "CompareDashboard": lambda: CompareDashboard(run),
         "SettingChooser": lambda: SettingChooser(),
         "AlignmentPlayground": lambda: AlignmentPlayground(small_shift(digits.problem(0, "", 7))),

@@ -86,22 +86,16 @@ def pseudo_label_quality(
     coverage (share of them with a label), error (share of the labelled that are wrong; NaN where
     there is none).
     """
-    counts = np.zeros((3, len(names)))  # pixels, labelled, wrong
-    for label, truth in zip(pseudo, truths, strict=True):
-        known = truth != IGNORE
-        labelled = known & (label != IGNORE)
-        for row, part in zip(counts, (known, labelled, labelled & (label != truth)), strict=True):
-            row += np.bincount(truth[part], minlength=len(names))
-    pixels, labelled, wrong = counts
+    label, truth = (np.concatenate([one.ravel() for one in maps]) for maps in (pseudo, truths))
+    known = truth != IGNORE
+    labelled = known & (label != IGNORE)
+    pixels, given, wrong = (
+        np.bincount(truth[part], minlength=len(names))
+        for part in (known, labelled, labelled & (label != truth))
+    )
     with np.errstate(invalid="ignore"):
-        return pd.DataFrame(
-            {
-                "pixels": pixels.astype(int),
-                "coverage": labelled / pixels,
-                "error": wrong / labelled,
-            },
-            index=list(names),
-        )
+        columns = {"pixels": pixels, "coverage": given / pixels, "error": wrong / given}
+    return pd.DataFrame(columns, index=list(names))
 
 
 def asked_pixels(selection: Selection, **maps: Sequence[np.ndarray]) -> pd.DataFrame:
@@ -116,9 +110,8 @@ def asked_pixels(selection: Selection, **maps: Sequence[np.ndarray]) -> pd.DataF
         "answer": np.concatenate(selection.answers),
     }
     for name, stack in maps.items():
-        rows[name] = np.concatenate(
-            [values.ravel()[part] for values, part in zip(stack, positions, strict=True)]
-        )
+        parts = [values.flat[part] for values, part in zip(stack, positions, strict=True)]
+        rows[name] = np.concatenate(parts)
     return pd.DataFrame(rows)
 
 
@@ -127,12 +120,9 @@ def predicted_labels(
 ) -> np.ndarray:
     """A segmenter's class ids for every image of a folder: N x H x W, uint8."""
     net.eval()
-    return np.concatenate(
-        [
-            predict(fabric, net, images, folder.size).argmax(dim=1).byte().cpu().numpy()
-            for images in image_batches(folder, config, fabric.device)
-        ]
-    )
+    batches = image_batches(folder, config, fabric.device)
+    probs = (predict(fabric, net, images, folder.size) for images in batches)
+    return np.concatenate([one.argmax(dim=1).byte().cpu().numpy() for one in probs])
 
 
 @torch.no_grad()

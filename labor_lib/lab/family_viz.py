@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from labor_lib.lab.alignment import EVERY, Alignment
 from labor_lib.lab.ui import guide
-from labor_lib.lab.viz import DPI, WIDTH, figure_of, style_of, styled
+from labor_lib.lab.viz import DPI, WIDTH, figure_of, markers, score_text, style_of, styled
 from labor_lib.methods.registry import CLASSIFICATION
 
 STYLES = {name: style_of(name, CLASSIFICATION) for name in CLASSIFICATION}
@@ -35,10 +35,7 @@ def _name(method: str, few: int = 0) -> str:
 
 
 def _marks(method: str) -> dict:
-    """Keyword arguments for the method's markers."""
-    style = style_of(method, CLASSIFICATION)
-    face = style.colour if style.filled else "white"
-    return {"marker": style.marker, "color": style.colour, "markerfacecolor": face}
+    return markers(style_of(method, CLASSIFICATION))
 
 
 # ------------------------------------------------------------------------------------- scores
@@ -81,14 +78,13 @@ def _dots(table: pd.DataFrame, names: list[str], step: float, title: str) -> Fig
     figure = figure_of(WIDTH, 1.3 + 0.42 * len(names) / step)
     axes = figure.subplots()
     for (place, method), scores in table.groupby(["place", "method"])["accuracy"]:
-        look, mean, text = _marks(method), scores.mean(), f"{scores.mean():.1f}"
+        look, mean = _marks(method), scores.mean()
         if len(scores) > 1:
-            text += f" ± {scores.std():.1f}"
             below = [place + 0.25 * step] * len(scores)
             axes.plot(scores, below, "o", color=look["color"], ms=3.5, alpha=0.6)
         axes.errorbar(mean, place, xerr=scores.std(), ms=9, mew=1.8, capsize=4, **look)
         above = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-        axes.annotate(text, (mean, place), (0, 7), **above)
+        axes.annotate(score_text(mean, scores.std()), (mean, place), (0, 7), **above)
     axes.set_yticks(range(len(names)), names)
     low, high = table["place"].min(), table["place"].max()
     axes.set_ylim(high + 0.6 * step, low - 0.8 * step)

@@ -13,7 +13,7 @@ from labor_lib.errors import InputError
 from labor_lib.runtime import best_device, best_precision
 
 PYTHON = (3, 11)
-DISK, MEMORY = 1.0, 2.0  # GB: the drawn images and a run with its networks; training, with room
+DISK, MEMORY = 1, 2  # GB: the drawn images and a run with its networks; training, with room
 NAMED = ("torch", "torchvision", "numpy", "jupyterlab", "ipywidgets", "anywidget")
 INSTALL = "pip install -r requirements.txt, then restart the kernel"
 
@@ -43,36 +43,23 @@ def setup_table(project: Path) -> pd.DataFrame:
     device = best_device()
     precision = best_precision(device)
     slow = precision == "32-true" and device == "cpu"
-    disk, memory = shutil.disk_usage(project).free, psutil.virtual_memory().available
+    disk = shutil.disk_usage(project).free / 1e9
+    memory = psutil.virtual_memory().available / 1e9
     run = (project / "runs" / "streets" / "results.csv").exists()
-    rows = {
-        "Python": (
-            platform.python_version(),
-            sys.version_info >= PYTHON or "install Python 3.11 or newer, remove .venv, `make lab`",
-        ),
-        **{
-            name: (installed(name), installed(name) == wanted[name] or f"{wanted[name]}: {INSTALL}")
-            for name in NAMED
-            if name in wanted
-        },
-        f"{len(others)} other libraries": (", ".join(wrong) or "as pinned", not wrong or INSTALL),
-        "device": (device, True),
-        "precision": (
-            precision,
-            not slow or "ok; without bf16 instructions training takes up to twice as long",
-        ),
-        "free disk": _space(disk, DISK, "free disk space"),
-        "free memory": _space(memory, MEMORY, "close other programs"),
-        "finished run": (
-            "runs/streets" if run else "none",
-            run or "notebooks train small ones; `make run` makes it (8 minutes on two cores)",
-        ),
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["found", "verdict"])
-    return table.replace({"verdict": {True: "ok"}})
-
-
-def _space(free: int, wanted: float, fix: str) -> tuple[str, bool | str]:
-    """free: bytes; wanted: GB."""
-    enough = free >= wanted * 1e9
-    return f"{free / 1e9:.0f} GB", enough or f"{wanted:.0f} GB are needed: {fix}"
+    checks = [
+        ("Python", platform.python_version(), sys.version_info >= PYTHON,
+         "install Python 3.11 or newer, remove .venv, `make lab`"),
+        *((name, installed(name), installed(name) == wanted[name], f"{wanted[name]}: {INSTALL}")
+          for name in NAMED if name in wanted),
+        (f"{len(others)} other libraries", ", ".join(wrong) or "as pinned", not wrong, INSTALL),
+        ("device", device, True, ""),
+        ("precision", precision, not slow,
+         "ok; without bf16 instructions training takes up to twice as long"),
+        ("free disk", f"{disk:.0f} GB", disk >= DISK, f"{DISK} GB are needed: free disk space"),
+        ("free memory", f"{memory:.0f} GB", memory >= MEMORY,
+         f"{MEMORY} GB are needed: close other programs"),
+        ("finished run", "runs/streets" if run else "none", run,
+         "notebooks train small ones; `make run` makes it (8 minutes on two cores)"),
+    ]  # fmt: skip
+    rows = {name: (found, "ok" if fine else fix) for name, found, fine, fix in checks}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["found", "verdict"])

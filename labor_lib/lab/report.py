@@ -17,7 +17,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from scipy import stats
 
 from labor_lib.errors import InputError
@@ -25,7 +24,7 @@ from labor_lib.lab import viz
 from labor_lib.lab.classification import summarise as accuracies
 from labor_lib.lab.pipeline import read_record
 from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
-from labor_lib.lab.scene import Scene
+from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.labels import colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.runtime import write_text, writing
@@ -63,24 +62,25 @@ def summarise(table: pd.DataFrame, native_pixels: float | None = None) -> pd.Dat
     deviation over seeds, NaN for one seed.
     native_pixels: of an image file, for tables without full supervision, which pays for them all.
     """
-    last = table[table["stage"] == table["stage"].max()]
-    rows = last.assign(seconds=last["train_seconds"] + last["select_seconds"]).groupby(
-        "method", sort=False
+    last = last_stage(table)
+    rows, wide = last.groupby("method", sort=False), _by_seed(last, "miou")
+    summary = pd.DataFrame(
+        {
+            "seeds": rows.size(),
+            "budget": rows["budget"].first(),
+            "pixels": rows["pixels_per_image"].mean(),
+            "clicks": rows["clicks_per_image"].mean(),
+            "seconds": rows["train_seconds"].mean() + rows["select_seconds"].mean(),
+        }
     )
-    summary = pd.DataFrame({"seeds": rows.size(), "budget": rows["budget"].first()})
     summary.insert(0, "title", [_title(name, METHODS) for name in summary.index])
     summary.insert(1, "family", [viz.family_of(name) for name in summary.index])
-    for column in ("pixels", "clicks"):
-        summary[column] = rows[f"{column}_per_image"].mean()
     paid = summary.loc[summary["family"] == "all", "pixels"].mean()
     summary["share"] = summary["pixels"] / (native_pixels or np.nan if np.isnan(paid) else paid)
-    summary["seconds"] = rows["seconds"].mean()
     for name in filter(last.columns.__contains__, SCORES):
         summary[name], summary[f"{name}_sd"] = rows[name].mean(), rows[name].std()
-    wide = _by_seed(last, "miou")
-    gaps = wide.sub(wide.get("supervised", np.nan), axis=0).drop(
-        columns="supervised", errors="ignore"
-    )
+    others = wide.drop(columns="supervised", errors="ignore")
+    gaps = others.sub(wide.get("supervised", np.nan), axis=0)
     summary["difference"], summary["difference_sd"] = gaps.mean(), gaps.std()
     return summary
 
@@ -105,20 +105,14 @@ def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
                 "method": row["title"],
                 "pixels an image": _pixels(row),
                 "clicks an image": clicks.get(row["family"], _count(row["clicks"])),
-                **{f"{SCORES[s]} in %": _score(row[s], row[f"{s}_sd"]) for s in scores},
+                **{f"{SCORES[s]} in %": score_text(row[s], row[f"{s}_sd"]) for s in scores},
                 "seeds": str(row["seeds"]),
-                "difference": _score(row["difference"], row["difference_sd"], "+"),
+                "difference": score_text(row["difference"], row["difference_sd"], "+"),
                 "budget": row["budget"],
                 "time": _time(row["seconds"]),
             }
         )
     return pd.DataFrame(rows, index=summary.index)
-
-
-def _score(mean: float, spread: float, sign: str = "") -> str:
-    """ "67.9 ± 0.4", or without the spread for one seed; empty for NaN."""
-    text = f"{mean:{sign}z.1f}".replace("-", "−")
-    return "" if np.isnan(mean) else text if np.isnan(spread) else f"{text} ± {spread:.1f}"
 
 
 def _count(value: float) -> str:
@@ -151,7 +145,7 @@ def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
         summary = summary.assign(few=few).sort_values("few", kind="stable")
         heads = {0: "no target labels", 10**9: "all"}
         columns = summary["few"].map(lambda n: heads.get(n, f"{n} a class"))
-    cells = [_score(*pair) for pair in summary[["accuracy_mean", "accuracy_std"]].to_numpy()]
+    cells = [score_text(*pair) for pair in summary[["accuracy_mean", "accuracy_std"]].to_numpy()]
     shown = summary.assign(column=columns, cell=cells).pivot(
         index="method", columns="column", values="cell"
     )
@@ -335,12 +329,9 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
 
 
 def _selector_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
-    parts = [
-        run.history(method, seed, stage, selector=True).assign(method=method, stage=stage)
-        for method in methods
-        for stage in range(1, run.stages + 1)
-    ]
-    return viz.selector_trace(pd.concat(parts))
+    stages = range(1, run.stages + 1)
+    histories = {(m, n): run.history(m, seed, n, selector=True) for m in methods for n in stages}
+    return viz.selector_trace(pd.concat(histories, names=["method", "stage"]).reset_index())
 
 
 def _spread(images: int) -> list[int]:
@@ -363,12 +354,10 @@ def predictions_figure(run: SegmentationRun, methods: list[str], seed: int) -> F
 
 def _with_classes(figure: Figure, run: SegmentationRun) -> Figure:
     """The figure with the colours of the classes below it."""
-    colours = [*zip(run.class_set.names, run.class_set.palette / 255, strict=True), ("void", "k")]
-    handles = [Patch(color=colour, label=name) for name, colour in colours]
+    handles = viz.class_handles(run.class_set)
     figure.set_figheight(figure.get_figheight() + 0.2 + 0.25 * -(-len(handles) // 7))
-    figure.legend(
-        handles=handles, ncols=7, loc="outside lower center", handlelength=1.2, frameon=False
-    )
+    place = {"ncols": 7, "loc": "outside lower center", "handlelength": 1.2, "frameon": False}
+    figure.legend(handles=handles, **place)
     return figure
 
 
@@ -377,27 +366,13 @@ def asked_figure(run: SegmentationRun, method: str, seed: int) -> Figure:
 
     Raises InputError where a stage's files are missing, damaged or of another number of images.
     """
-    folder, stages = run.domains(seed).target, range(1, run.stages + 1)
-    points = METHODS[method].sees == "points"
-
-    def asked(stage: int, i: int) -> Scene:
-        selection = run.selection(method, seed, stage)
-        if len(selection) != len(folder):
-            raise InputError(
-                f"{run.place(seed, method, f'stage{stage}')}: a selection of {len(selection)} "
-                f"images, but the split has {len(folder)}; restore the images of the run"
-            )
-        return Scene(
-            image=photo(folder, i),
-            positions=selection.positions[i],
-            answers=selection.answers[i],
-            mask=run.masks(method, seed, stage)[i],
-            points=points,
-        )
-
-    rows = [[asked(stage, i) for stage in stages] for i in _spread(len(folder))]
+    stages = range(1, run.stages + 1)
+    rows = [
+        [run.view(method, seed, stage, i, predicted=False) for stage in stages]
+        for i in _spread(len(run.domains(seed).target))
+    ]
     figure = viz.selection_grid(rows, run.class_set, [f"stage {stage}" for stage in stages])
-    return _with_classes(figure, run) if points else figure
+    return _with_classes(figure, run) if METHODS[method].sees == "points" else figure
 
 
 # ---------------------------------------------------------------------------- docs/RESULTS.md
@@ -433,10 +408,9 @@ def write_table(
 
 
 def _segmentation_body(run: SegmentationRun) -> tuple[str, str]:
-    last = run.table[run.table["stage"] == run.table["stage"].max()]
     spread = "one seed" if len(run.seeds) == 1 else "mean ± standard deviation over seeds"
     table = markdown_table(summarise(run.table, _native_pixels(run)))
-    paired = paired_table(_by_seed(last, "miou"), METHODS)
+    paired = paired_table(_by_seed(last_stage(run.table), "miou"), METHODS)
     return run.config.preset, _body(table, f"Last stage, {spread}", paired, run.record)
 
 
@@ -500,11 +474,11 @@ def _put_between(page: Path, name: str, body: str) -> bytes:
         raise InputError(f"{page}: no such file; name the page that the table goes into") from None
     except UnicodeDecodeError:
         raise InputError(f"{page}: not UTF-8; save it as UTF-8") from None
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise InputError(f"{page}: write the lines '{begin}' and '{end}' once, in this order")
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
     body = f"\n{body}\n"
     if "\r\n" in text:
         body = body.replace("\n", "\r\n")
-    return f"{before}{begin}{body}{end}{after}".encode()
+    between = f"(?s)(?<={re.escape(begin)}).*?(?={re.escape(end)})"
+    text, found = re.subn(between, lambda _: body, text)
+    if found != 1:
+        raise InputError(f"{page}: write the lines '{begin}' and '{end}' once, in this order")
+    return text.encode()

@@ -39,12 +39,7 @@ from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, ClassSet
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
-from labor_lib.methods.registry import (
-    CLASSIFICATION,
-    METHODS,
-    Method,
-    resolve,
-)
+from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, resolve
 from labor_lib.nets import deeplab
 from labor_lib.runtime import Progress, home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
@@ -99,9 +94,25 @@ class Run:
         """The text with the run's size where that is the small one."""
         return f"{text} (small run)" if self.small else text
 
-    def _in_order(self, rows: pd.DataFrame) -> list[str]:
-        """The methods in some rows of the table, in the registry's order."""
-        return [name for name in self.registry if name in set(rows["method"])]
+    @property
+    def last(self) -> pd.DataFrame:
+        """The rows of finished methods: in segmentation those of the last stage."""
+        return self.table
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those with a finished method."""
+        return sorted(int(seed) for seed in self.last["seed"].unique())
+
+    @property
+    def methods(self) -> list[str]:
+        """Finished in the first seed, in the registry's order."""
+        return self.methods_of(self.seeds[0])
+
+    def methods_of(self, seed: int) -> list[str]:
+        """Finished in this seed, in the registry's order."""
+        there = set(self.last.loc[self.last["seed"] == seed, "method"])
+        return [name for name in self.registry if name in there]
 
 
 # ------------------------------------------------------------------------------ segmentation
@@ -131,22 +142,7 @@ class SegmentationRun(Run):
 
     @property
     def last(self) -> pd.DataFrame:
-        """The rows of the last stage."""
         return self.table[self.table["stage"] == self.stages]
-
-    @property
-    def seeds(self) -> list[int]:
-        """Those with a finished method."""
-        return sorted(int(seed) for seed in self.last["seed"].unique())
-
-    @property
-    def methods(self) -> list[str]:
-        """Finished in every stage of the first seed, in the registry's order."""
-        return self.methods_of(self.seeds[0])
-
-    def methods_of(self, seed: int) -> list[str]:
-        """Finished in every stage of this seed, in the registry's order."""
-        return self._in_order(self.last[self.last["seed"] == seed])
 
     @property
     def asked_methods(self) -> list[str]:
@@ -237,20 +233,25 @@ class SegmentationRun(Run):
         first, second = (deeplab.upsample(one, target.size).softmax(dim=1)[0] for one in both)
         return first.cpu().numpy(), second.cpu().numpy()
 
-    def view(self, method: str, seed: int, stage: int, index: int) -> Scene:
-        """What a stage of a method saw of one training image of the target, and asked there."""
+    def view(self, method: str, seed: int, stage: int, index: int, predicted: bool = True) -> Scene:
+        """What a stage of a method saw of one training image of the target, and asked there.
+
+        predicted: whether with the network's probabilities.
+        """
         domains, selection = self.domains(seed), self.selection(method, seed, stage)
-        target = domains.target
+        target, probs = domains.target, None
         if len(selection) != len(target):
             raise InputError(
                 f"{self.place(seed, method)}: asked {len(selection)} images, but there are "
                 f"{len(target)} now; restore the run's images"
             )
+        if predicted:
+            probs = self.probabilities(self.at_start(method, seed, stage), target, index)
         return Scene(
             name=target.names[index],
             image=photo(target, index),
             truth=domains.labelled_target.label(index).numpy(),
-            probs=self.probabilities(self.at_start(method, seed, stage), target, index),
+            probs=probs,
             mask=self.masks(method, seed, stage)[index] if METHODS[method].selector else None,
             positions=selection.positions[index],
             answers=selection.answers[index],
@@ -311,15 +312,6 @@ class ClassificationRun(Run):
         self._net = lru_cache(maxsize=8 if config.training.network == "resnet18" else 64)(
             self._load
         )
-
-    @property
-    def methods(self) -> list[str]:
-        """In the registry's order."""
-        return self._in_order(self.table)
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted(int(seed) for seed in self.table["seed"].unique())
 
     @cached_property
     def data(self) -> Data:
@@ -400,22 +392,11 @@ def _whole_seeds(table: pd.DataFrame, methods: list[str], few: tuple[int, ...]) 
     lacking = [*(set(methods) - set(table["method"])), *missing]
     if lacking:
         raise InputError(f"this run is without {', '.join(map(str, lacking))}")
-    cells = table.groupby("seed").apply(
-        lambda rows: set(zip(rows["method"], rows["target"], rows["few"], strict=True)),
-        include_groups=False,
-    )
-    wanted = set().union(*cells)
-    whole = [seed for seed, there in cells.items() if there == wanted]
-    return table[table["seed"].isin(whole)].reset_index(drop=True)
+    cells = table[["method", "target", "few"]].drop_duplicates()
+    return table.groupby("seed").filter(lambda rows: len(rows) == len(cells)).reset_index(drop=True)
 
 
 # ------------------------------------------------------------------------------ load or train
-
-
-def any_run(folder: Path) -> Run:
-    """A run folder of either kind."""
-    kind = ClassificationRun if "shift" in read_record(folder)["settings"] else SegmentationRun
-    return kind(folder)
 
 
 def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
@@ -429,7 +410,10 @@ def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
     chosen = os.environ.get("LABOR_RUN", "")
     full, small = home() / "runs" / "streets", home() / "runs" / "small"
     if chosen not in ("", "small"):
-        return _opened(_checked(SegmentationRun, Path(chosen), "LABOR_RUN"))
+        try:
+            return _opened(SegmentationRun(Path(chosen)))
+        except InputError as error:
+            raise InputError(f"LABOR_RUN: {error}") from None
     if not chosen and not _missing(full, wanted, seed):
         return _opened(SegmentationRun(full))
     missing = _missing(small, wanted, seed)
@@ -447,15 +431,13 @@ def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
     return _opened(SegmentationRun(small))
 
 
-def _missing(folder: Path, methods: list[Method], seed: int) -> list[str]:
-    """The methods whose last stage is not finished in a run folder."""
+def _missing(folder: Path, wanted: list[Method], seed: int) -> list[str]:
+    """The methods that a run folder has not finished in this seed."""
     try:
-        stages = read_record(folder)["settings"]["budget"]["stages"]
+        there = SegmentationRun(folder).methods_of(seed)
     except InputError:
-        return [method.name for method in methods]
-    last = f"stage{stages}"
-    done = folder / f"seed{seed}"
-    return [method.name for method in methods if not finished(done / method.name / last)]
+        there = []
+    return [method.name for method in wanted if method.name not in there]
 
 
 def finished_shift(
@@ -493,13 +475,6 @@ def open_shift(
         labelled = any(label_numbers(method, config) != (None,) for method in wanted)
         run = ClassificationRun(small, names, config.few if labelled else ())
     return run if quiet else _opened(run)
-
-
-def _checked(kind: type[Run], folder: Path, name: str) -> Run:
-    try:
-        return kind(folder)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
 
 
 def _opened(run: Run) -> Run:

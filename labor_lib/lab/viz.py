@@ -7,8 +7,7 @@ labels, blue for points, orange for pixels, black for all labels.
 
 import io
 import textwrap
-from collections.abc import Sequence
-from functools import wraps
+from collections.abc import Iterable, Sequence
 
 import matplotlib
 import numpy as np
@@ -28,12 +27,7 @@ from labor_lib.methods.registry import METHODS, Method, Style
 
 DPI = 110
 WIDTH = 9.4  # inches; about 1000 pixels
-FAMILIES = {
-    "none": "no target labels",
-    "points": "points",
-    "pixels": "pixels",
-    "all": "all labels",
-}
+FAMILIES = {"none": "no target labels", "points": "points", "pixels": "pixels", "all": "all labels"}
 _LOOK = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -47,7 +41,7 @@ _LOOK = {
     "ytick.labelsize": 10,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
 }
-_GRID = {"color": "#e4e4e4", "lw": 0.8}
+GRID = {"color": "#e4e4e4", "lw": 0.8}
 
 
 _HUES = {"none": "#7a7a7a", "points": "#2b8cc4", "pixels": "#d98200", "all": "#000000"}
@@ -67,6 +61,12 @@ def style_of(method: str, registry: dict[str, Method] = METHODS) -> Style:
     return registry[method].style or default
 
 
+def markers(style: Style) -> dict:
+    """Keyword arguments of Matplotlib for the style's markers."""
+    face = style.colour if style.filled else "white"
+    return {"marker": style.marker, "color": style.colour, "markerfacecolor": face}
+
+
 def family_of(method: str) -> str:
     """One of `FAMILIES`; an unknown method counts as one that asks for pixels."""
     return METHODS[method].kind if method in METHODS else "pixels"
@@ -75,6 +75,17 @@ def family_of(method: str) -> str:
 def short_title(method: str) -> str:
     """The method's title without what is in brackets."""
     return METHODS[method].title.split(" (")[0] if method in METHODS else plain(method)
+
+
+def score_text(mean: float, spread: float = np.nan, sign: str = "") -> str:
+    """ "67.9 ± 0.4", or without the spread for one seed; empty for NaN. sign: "+" to show it."""
+    text = f"{mean:{sign}z.1f}".replace("-", "−")
+    return "" if np.isnan(mean) else text if np.isnan(spread) else f"{text} ± {spread:.1f}"
+
+
+def last_stage(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of results.csv that are of the last stage."""
+    return table[table["stage"] == table["stage"].max()]
 
 
 def plain(text: str) -> str:
@@ -118,15 +129,7 @@ def figure_picture(figure: Figure) -> np.ndarray:
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def styled(function):
-    """Draw with `_LOOK` and leave matplotlib's settings as they were."""
-
-    @wraps(function)
-    def inner(*args, **kwargs):
-        with matplotlib.rc_context(_LOOK):
-            return function(*args, **kwargs)
-
-    return inner
+styled = matplotlib.rc_context(_LOOK)  # a decorator: draws so, and leaves settings as they were
 
 
 def figure_of(width: float, height: float) -> Figure:
@@ -139,12 +142,10 @@ def use_look() -> None:
     matplotlib.rcParams.update(_LOOK)
 
 
-def _in_order(methods) -> list[str]:
+def _in_order(methods: Iterable[str]) -> list[str]:
     """Unique names, in the registry's order, unknown ones last."""
-    order = list(METHODS)
-    return sorted(
-        dict.fromkeys(methods), key=lambda m: order.index(m) if m in METHODS else len(order)
-    )
+    found = dict.fromkeys(methods)
+    return [*(m for m in METHODS if m in found), *(m for m in found if m not in METHODS)]
 
 
 # ------------------------------------------------------------------------------------ pictures
@@ -188,22 +189,21 @@ def selection_grid(
         return paint(dimmed(scene.image), layers)
 
     pictures = {str(number): [picture(one) for one in row] for number, row in enumerate(rows)}
-    return _grid(pictures, columns, title, names=0)
+    return image_grid(pictures, columns, title, names=0)
 
 
 @styled
 def image_grid(
-    rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str] = (), title: str = ""
+    rows: dict[str, Sequence[np.ndarray]],
+    columns: Sequence[str] = (),
+    title: str = "",
+    names: float = 1.6,
 ) -> Figure:
     """Pictures in rows with names at the left.
 
     rows: name -> one H x W x 3 uint8 picture per column, all of one shape. columns: their titles.
+    names: inches for the rows' names; 0 shows none.
     """
-    return _grid(rows, columns, title, names=1.6)
-
-
-def _grid(rows, columns, title: str, names: float) -> Figure:
-    """names: inches for the rows' names; 0 shows none."""
     pictures = list(rows.values())
     columns = columns or [""] * len(pictures[0])
     height, width = pictures[0][0].shape[:2]
@@ -272,24 +272,13 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
         look = {"color": style.colour, "linestyle": style.line}
         if family_of(method) in ("none", "all"):
             look["linewidth"] = 1.9 if method == "supervised" else 1.4
-            axes.axhline(
-                rows[rows["stage"] == rows["stage"].max()]["miou"].mean(), zorder=1, **look
-            )
+            axes.axhline(last_stage(rows)["miou"].mean(), zorder=1, **look)
         else:
-            look |= {
-                "marker": style.marker,
-                "markerfacecolor": style.colour if style.filled else "white",
-                "markersize": 8,
-                "linewidth": 1.8,
-            }
+            look |= markers(style) | {"markersize": 8, "linewidth": 1.8}
             stages = rows.groupby("stage")
-            x, y, sd = (
-                stages[f"{axis}_per_image"].mean(),
-                stages["miou"].mean(),
-                stages["miou"].std(),
-            )
-            spread = sd if sd.notna().any() else None  # one seed has none
-            axes.errorbar(x, y, yerr=spread, capsize=3, zorder=3, **look)
+            budget, scores = stages[f"{axis}_per_image"].mean(), stages["miou"]
+            spread = scores.std() if rows["seed"].nunique() > 1 else None
+            axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=3, **look)
         handles.append(Line2D([], [], label=short_title(method), **look))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -297,7 +286,7 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=f"{axis} an image (logarithmic)", ylabel=f"{plain(score)} in %")
     axes.set_title(f"{plain(score)} against {axis}")
-    axes.grid(axis="y", **_GRID)
+    axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     # full supervision on top, as in the plot
     place = {"loc": "center left", "bbox_to_anchor": (0.69, 0.5)}
@@ -313,8 +302,7 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     its standard deviation. A dash: the class occurs nowhere.
     """
     means = last_scores(table)
-    last = table[table["stage"] == table["stage"].max()]
-    spreads = last.groupby("method")["miou"].std().dropna()
+    spreads = last_stage(table).groupby("method")["miou"].std()
     height = 1.35 + 0.3 * len(means)
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     axes = figure.add_axes((0.28, 0.95 / height, 0.65, 0.3 * len(means) / height))
@@ -327,8 +315,8 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     for text, value in zip(axes.texts, means.to_numpy().flat, strict=False):
         text.set_color("black" if np.isnan(value) else text.get_color())
     names = [
-        f"{short_title(m)}  {value:.1f}" + (f" ± {spreads[m]:.1f}" if m in spreads else "")
-        for m, value in means["miou"].items()
+        f"{short_title(method)}  {score_text(value, spreads[method])}"
+        for method, value in means["miou"].items()
     ]
     classes = ["mIoU", *means.columns[1:]]
     axes.set_xticks(axes.get_xticks(), classes, rotation=40, ha="right", rotation_mode="anchor")
@@ -342,8 +330,8 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
 def last_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds at the last stage: a row a method, columns `miou` and the classes' names."""
     classes = [name for name in table.columns if name.startswith("iou_")]
-    last = table[table["stage"] == table["stage"].max()]
-    means = last.groupby("method")[["miou", *classes]].mean().reindex(_in_order(table["method"]))
+    means = last_stage(table).groupby("method")[["miou", *classes]].mean()
+    means = means.reindex(_in_order(table["method"]))
     return means.dropna(how="all").rename(columns=lambda name: name.removeprefix("iou_"))
 
 
@@ -361,22 +349,19 @@ def selector_trace(trace: pd.DataFrame) -> Figure:
     }
     methods = _in_order(trace["method"])
     figure = figure_of(WIDTH, 2.2 * len(methods) + 0.7)
-    axes = figure.subplots(len(methods), len(panels), squeeze=False, sharex="row")
-    lines = {}
+    axes = figure.subplots(len(methods), len(panels), squeeze=False)
     for method, places in zip(methods, axes, strict=True):
+        stages = trace[trace["method"] == method].pivot(index="step", columns="stage")
         for (column, title), place in zip(panels.items(), places, strict=True):
-            for stage, rows in trace[trace["method"] == method].groupby("stage"):
-                colour = _STAGE_COLOURS[(stage - 1) % len(_STAGE_COLOURS)]
-                (line,) = place.plot(rows["step"], rows[column], color=colour, lw=1.6)
-                lines[f"stage {stage}"] = line
+            stages[column].plot(ax=place, color=_STAGE_COLOURS, lw=1.6, legend=False)
             place.set_title(title, fontsize=10.5, fontweight="normal")
             place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            place.grid(axis="y", **_GRID)
+            place.grid(axis="y", **GRID)
+            place.set_xlabel("step" if method == methods[-1] else "")
         places[0].set_ylim(bottom=0)
         places[0].set_ylabel(textwrap.fill(short_title(method), 14), fontweight="bold")
-    for place in axes[-1]:
-        place.set_xlabel("step")
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
+    names = [f"stage {stage}" for stage in sorted(trace["stage"].unique())]
+    figure.legend(axes[0, 0].lines, names, loc="outside upper center", ncols=len(names))
     return figure
 
 
@@ -401,7 +386,7 @@ def time_bars(table: pd.DataFrame) -> Figure:
     axes.invert_yaxis()
     axes.set(xlabel="minutes", ylabel="", title="Time by stage (the first holds the warm-up)")
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", **_GRID)
+    axes.grid(axis="x", **GRID)
     axes.set_axisbelow(True)
     handles = [Patch(color=colour, label=name) for name, colour in kinds.values()]
     figure.legend(handles=handles, loc="outside right upper")

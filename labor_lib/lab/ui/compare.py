@@ -1,17 +1,21 @@
 """Methods, classes and budgets of a run side by side."""
 
-import html
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from ipywidgets import HTML, Checkbox, Dropdown, HBox, Layout
+from ipywidgets import HTML, Checkbox
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.ui.controls import Panel, Picture, button, buttons, check_box, choose, row, wide
+from labor_lib.lab.runs import photo
+from labor_lib.lab.scene import paint
+from labor_lib.lab.ui import controls
+from labor_lib.lab.ui.controls import Panel, Picture, button, check_box, row
 from labor_lib.labels import colourise
 from labor_lib.methods.registry import MAIN
 
@@ -34,14 +38,13 @@ def chosen_scores(
 
 def best_sentence(table: pd.DataFrame, score: str) -> str:
     """The best of the methods at the last stage, and the best of those that ask a person."""
-    last = table[table["stage"] == table["stage"].max()].groupby("method")
+    last = viz.last_stage(table).groupby("method")
     means, spreads = last["miou"].mean().dropna(), last["miou"].std()
     if not len(means):
         return f"{score}: this class occurs nowhere in the images that are scored."
 
     def named(method: str) -> str:
-        spread = "" if np.isnan(spreads[method]) else f" ± {spreads[method]:.1f}"
-        return f"{viz.short_title(method)} ({means[method]:.1f}{spread})"
+        return f"{viz.short_title(method)} ({viz.score_text(means[method], spreads[method])})"
 
     text = f"Highest {score}: {named(means.idxmax())}"
     asking = means[[viz.family_of(m) in ("points", "pixels") for m in means.index]]
@@ -57,7 +60,7 @@ class CompareDashboard(Panel):
     Controls: methods, classes (dictionaries of checkboxes by name), main_methods, all_methods,
     all_classes, no_classes (buttons); metric ("" = mIoU over the chosen classes, or a class); axis
     ("clicks" or "pixels"); page (of the predictions, three images a page). Pictures: curve, heat,
-    legend; strips: one a row of predictions by name ("image", "truth" and the methods).
+    predictions (rows: image, truth and the methods), legend.
     """
 
     PER_PAGE = 3
@@ -74,30 +77,28 @@ class CompareDashboard(Panel):
         self.all_methods = button("All methods", "every finished method")
         self.all_classes = button("All classes", "choose every class")
         self.no_classes = button("No class", "choose no class, to begin anew")
-        self.metric = Dropdown(
-            options=[_ALL], value="", **wide("metric"),
-            tooltip="what the curve shows", layout=Layout(width="300px"),
-        )  # fmt: skip
+        self.metric = controls.dropdown("metric", [_ALL], "what the curve shows", "300px")
         tips = ["what a person does", "what is labelled"]
-        self.axis = buttons("budget in", ("clicks", "pixels"), tips, "5em")
-        self.page = buttons("images", [("1", 0)], ["page 1"], "3em")
-        self.curve, self.heat, self.legend = Picture(), Picture(), Picture()
+        self.axis = controls.buttons("budget in", ("clicks", "pixels"), tips, "5em")
+        self.page = controls.buttons("images", [("1", 0)], ["page 1"], "3em")
+        self.curve, self.heat, self.predictions, self.legend = (Picture() for _ in range(4))
         self._numbers: list[int] = []
-        self._predictions: dict[str, list[np.ndarray]] = {}  # row -> a picture an image
-        self.strips = {name: Picture() for name in ("image", "truth", *names)}
-        self._rows = {name: self._strip_row(name) for name in self.strips}
-        self._grid = row()
+        self._rows: dict[str, list[np.ndarray]] = {}  # method, "image" or "truth" -> pictures
+        families = {
+            title: [box for m, box in self.methods.items() if viz.family_of(m) == family]
+            for family, title in viz.FAMILIES.items()
+        }
         self._build(
             row(self.axis, self.metric),
-            *self._groups(),
+            *(row(HTML(f"<b>{title}</b>"), *boxes) for title, boxes in families.items() if boxes),
+            row(self.main_methods, self.all_methods),
             row(HTML("<b>classes</b>"), *self.classes.values(), self.all_classes, self.no_classes),
             parts=[self.curve, self.heat],
         )
-        heading = row(HTML("<b>Predictions</b>"), self.page)
-        self.children = [*self.children, heading, self._grid, self.legend]
+        # outside of the parts: predictions stay where no class is chosen
+        self.children = [*self.children, self.page, self.predictions, self.legend]
         self._on(self.axis, self.metric, action=self._draw_curve)
-        self._on(self.page, action=self._turn)
-        self._on(*self.methods.values(), *self.classes.values())
+        self._on(self.page, *self.methods.values(), *self.classes.values())
         for control, boxes, taken in (
             (self.main_methods, self.methods, main),
             (self.all_methods, self.methods, names),
@@ -105,22 +106,6 @@ class CompareDashboard(Panel):
             (self.no_classes, self.classes, ()),
         ):
             self._on(control, action=partial(self._take, boxes, taken))
-
-    def _groups(self) -> list[HBox]:
-        """The methods' checkboxes, a row for each kind of label they may see."""
-        rows = []
-        for family, title in viz.FAMILIES.items():
-            members = [box for m, box in self.methods.items() if viz.family_of(m) == family]
-            if members:
-                rows.append(row(HTML(f"<b>{html.escape(title)}</b>"), *members))
-        return [*rows, row(self.main_methods, self.all_methods)]
-
-    def _strip_row(self, name: str) -> HBox:
-        """A row of the prediction grid: its name and its picture."""
-        label = HTML(html.escape(_title(name)), layout=Layout(width="120px", flex="0 0 120px"))
-        self.strips[name].add_class("labor-wide")
-        self.strips[name].layout = Layout(flex="1 1 300px", min_width="0", max_width="1000px")
-        return HBox([label, self.strips[name]], layout=Layout(align_items="center", width="100%"))
 
     def _start(self) -> None:
         if not self.methods:
@@ -130,28 +115,22 @@ class CompareDashboard(Panel):
         self._numbers = sorted({round(n) for n in np.linspace(0, len(folder) - 1, count)})
         pages = range(-(-len(self._numbers) // self.PER_PAGE))
         self.page.options = [(str(p + 1), p) for p in pages]
-        self.page.tooltips = [f"images {self._on_page(p)} of {len(folder)}" for p in pages]
-        images = [folder.image(n).permute(1, 2, 0).numpy() for n in self._numbers]
+        self.page.tooltips = [f"{self._on_page(self._numbers, p)} of {len(folder)}" for p in pages]
+        self._rows["image"] = [photo(folder, n) for n in self._numbers]
         maps = {"truth": [folder.label(n).numpy() for n in self._numbers]}
         for method in self.methods:
             maps[method] = self.run.predictions(method, self.seed, self._numbers)
-        coloured = {name: [colourise(one, classes) for one in row] for name, row in maps.items()}
-        self._predictions = {"image": images, **coloured}
+        for name, labels in maps.items():
+            self._rows[name] = [colourise(one, classes) for one in labels]
         self.legend.show(
             viz.class_legend(classes), f"colours of the classes: {', '.join(classes.names)}"
         )
-        self._turn()
         self._update()
 
-    def _turn(self) -> None:
-        """Show the chosen page of the predictions."""
-        numbers = ", ".join(map(str, self._on_page(self.page.value)))
-        for name, strip in self.strips.items():
-            strip.show(_strip(self._shown(name)), f"{name} of evaluation images {numbers}")
-        self._draw_curve()
-
-    def _on_page(self, page: int) -> list[int]:
-        return self._numbers[page * self.PER_PAGE : (page + 1) * self.PER_PAGE]
+    def _on_page(self, images: list, page: int | None = None) -> list:
+        """Those of a page, by default the present one."""
+        first = self.PER_PAGE * (self.page.value if page is None else page)
+        return images[first : first + self.PER_PAGE]
 
     def _take(self, boxes: dict[str, Checkbox], names: Iterable[str]) -> None:
         """Check these and no others."""
@@ -171,14 +150,21 @@ class CompareDashboard(Panel):
             return "mIoU"
         return f"mIoU over {', '.join(classes) if len(classes) <= 3 else f'{len(classes)} classes'}"
 
+    def _update(self) -> None:
+        self._draw_predictions()  # does not depend on classes
+        self._draw_curve()
+        table = chosen_scores(self.run.table, self.chosen(self.methods), self.chosen(self.classes))
+        means = viz.last_scores(table)["miou"]
+        values = ", ".join(f"{viz.short_title(m)} {value:.1f}" for m, value in means.items())
+        self.heat.show(viz.class_heatmap(table), f"mIoU and IoU by class in %; {values}")
+
     def _draw_curve(self) -> None:
         methods, classes = self.chosen(self.methods), self.chosen(self.classes)
-        self._grid.children = [self._rows[name] for name in ("image", "truth", *methods)]
         if not methods:
             raise InputError("choose at least one method")
         if not classes:
             raise InputError("choose at least one class")
-        choose(self.metric, [_ALL, *((f"IoU of {c}", c) for c in classes)], "")
+        controls.choose(self.metric, [_ALL, *((f"IoU of {c}", c) for c in classes)], "")
         axis, score = self.axis.value, self._score(classes)
         table = chosen_scores(self.run.table, methods, classes, self.metric.value)
         self.curve.show(
@@ -187,32 +173,38 @@ class CompareDashboard(Panel):
             best_sentence(table, score),
         )
 
-    def _update(self) -> None:
-        self._draw_curve()
-        methods, classes = self.chosen(self.methods), self.chosen(self.classes)
-        table = chosen_scores(self.run.table, methods, classes)
-        means = viz.last_scores(table)["miou"]
-        values = ", ".join(f"{viz.short_title(m)} {value:.1f}" for m, value in means.items())
-        self.heat.show(viz.class_heatmap(table), f"mIoU and IoU by class in %; {values}")
+    def _draw_predictions(self) -> None:
+        """The chosen page's images, their truth, and what the chosen methods predict."""
+        methods = {method: viz.short_title(method) for method in self.chosen(self.methods)}
+        titles = {"image": "image", "truth": "truth"} | methods
+        shown = {title: self._on_page(self._rows[name]) for name, title in titles.items()}
+        numbers = ", ".join(map(str, self._on_page(self._numbers)))
+        caption = f"Predictions for evaluation images {numbers}"
+        self.predictions.show(_named_rows(shown), f"rows: {', '.join(shown)}", caption)
 
-    def _shown(self, name: str) -> list[np.ndarray]:
-        """A row's pictures of the present page."""
-        first = self.page.value * self.PER_PAGE
-        return self._predictions[name][first : first + self.PER_PAGE]
-
-    def _picture(self, title: str = "") -> Figure:
-        names = ["image", "truth", *self.chosen(self.methods)]
-        columns = [f"image {number}" for number in self._on_page(self.page.value)]
-        grid = viz.image_grid({_title(name): self._shown(name) for name in names}, columns)
-        parts = [self.curve.shown, self.heat.shown, viz.figure_picture(grid), self.legend.shown]
-        return viz.stacked([[(part, "")] for part in parts], title or self.curve.caption)
+    def _picture(self) -> Figure:
+        parts = [self.curve, self.heat, self.predictions, self.legend]
+        return viz.stacked([[(part.shown, part.caption)] for part in parts])
 
 
-def _title(name: str) -> str:
-    return name if name in ("image", "truth") else viz.short_title(name)
+_NAMES = 230  # pixels for the rows' names
 
 
-def _strip(pictures: list[np.ndarray]) -> np.ndarray:
-    """Pictures of one size side by side, with gaps, every pixel doubled."""
-    parts = [np.pad(picture, ((0, 0), (0, 4), (0, 0)), constant_values=255) for picture in pictures]
-    return np.concatenate(parts, axis=1)[:, :-4].repeat(2, axis=0).repeat(2, axis=1)
+def _named_rows(rows: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """Rows of pictures of one size, each about 450 pixels wide, with names at the left.
+
+    As `viz.image_grid`, which takes too long to follow a click.
+    """
+    gap = ((0, 8), (8, 0), (0, 0))
+    parts = [
+        [np.pad(paint(one, width=450), gap, constant_values=255) for one in row]
+        for row in rows.values()
+    ]
+    grid = np.concatenate([np.concatenate(row, axis=1) for row in parts])
+    picture = Image.fromarray(np.pad(grid, ((0, 0), (_NAMES, 0), (0, 0)), constant_values=255))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(29)
+    height = len(grid) // len(rows)
+    for number, name in enumerate(rows):
+        place, look = (_NAMES - 8, (number + 0.5) * height - 4), {"anchor": "rm", "align": "right"}
+        draw.multiline_text(place, textwrap.fill(name, 16), "black", font, **look)
+    return np.asarray(picture)

@@ -6,25 +6,40 @@ A handler that fails writes one line into the panel's status and leaves the cont
 import gc
 import html
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
-from ipywidgets import HTML, Button, Checkbox, HBox, Layout, ToggleButtons, VBox
+from ipywidgets import (
+    HTML,
+    Button,
+    Checkbox,
+    Dropdown,
+    HBox,
+    Layout,
+    Play,
+    SelectionSlider,
+    ToggleButtons,
+    VBox,
+)
 from matplotlib.figure import Figure
 from PIL import Image
+from traitlets import link
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
+from labor_lib.lab.ui.guide import check_answers
 
+# what is loaded stays: else Python searches all of torch's and pandas' objects now and then while
+# it draws, which takes 0.2 s
+gc.freeze()
 _STYLE = """
 .labor-picture { margin: 0; max-width: 100%; }
 .labor-picture-frame { display: inline-block; max-width: 100%; line-height: 0; overflow: hidden; }
 .labor-picture img { max-width: 100%; height: auto; transform-origin: 0 0; }
-.labor-wide .labor-picture-frame, .labor-wide .labor-picture img { width: 100%; }
 .labor-picture-zoomable { cursor: zoom-in; }
 .labor-picture-zoomed { cursor: grab; image-rendering: pixelated; }
 .labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: -3px; }
@@ -67,8 +82,7 @@ class Picture(anywidget.AnyWidget):
     def show(self, picture: np.ndarray | Figure, alt: str, caption: str = "") -> None:
         """Draw H x W x 3 uint8, or a figure at its own resolution."""
         if isinstance(picture, Figure):
-            with no_pauses():
-                picture = viz.figure_picture(picture)
+            picture = viz.figure_picture(picture)
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG", compress_level=1)  # written quickly
         self._picture = picture
@@ -82,16 +96,30 @@ class Picture(anywidget.AnyWidget):
 
 
 class Text(HTML):
-    """Names and values, or sentences. text: the same without HTML, for figures."""
+    """Names and values, or a card. text: the same without HTML, for figures; caption: its title."""
 
     text = caption = ""
 
-    def show(self, lines: Sequence[tuple[str, str]], markup: str = "") -> None:
-        """Names and values; markup: HTML to show instead of them."""
-        parts = [f"{html.escape(name)}: <b>{html.escape(value)}</b>" for name, value in lines]
-        self.value = markup or f'<div style="line-height:1.5">{" · ".join(parts)}</div>'
-        joined = [f"{name}: {value}" if name else value for name, value in lines]
-        self.text = ("\n" if markup else " · ").join(joined)
+    def show(self, lines: Sequence[tuple[str, str]], title: str = "", links: Sequence[str] = ()):
+        """Names and values side by side, or under a title, each in its own line.
+
+        links: names of notebooks, which lead there where they stand in a value.
+        """
+        escape = html.escape
+        if title:
+            head = f'<b style="font-size:1.25em" aria-current="true">{escape(title)}</b>'
+            named = (
+                f"<b>{escape(name)}</b> {escape(value)}".removeprefix("<b></b> ")
+                for name, value in lines
+            )
+            body = "<br>".join([head, *named])
+        else:
+            body = " · ".join(f"{escape(name)}: <b>{escape(value)}</b>" for name, value in lines)
+        for name in links:
+            body = body.replace(name, f'<a href="{name}.ipynb" target="_blank">{name}</a>')
+        self.value = f'<div style="line-height:1.5; max-width:900px">{body}</div>'
+        texts = [f"{name}: {value}" if name else value for name, value in lines]
+        self.text, self.caption = ("\n" if title else " · ").join(texts), title
 
     @property
     def shown(self) -> np.ndarray | None:
@@ -107,7 +135,10 @@ class Panel(VBox):
 
     A subclass makes its controls and `parts` (each a `Picture` or `Text`, or a list of those that
     stand side by side) and calls `_build`. `_update` shows the controls' state in the parts.
+    title: of the figure.
     """
+
+    title = ""
 
     def __init__(self, css: str = ""):
         super().__init__()
@@ -116,7 +147,7 @@ class Panel(VBox):
             self.add_class(css)
         self.status = HTML()
         self.error = ""  # what the status says
-        self.parts: list = []  # what is emptied when there is an error
+        self.lines: list[list] = []  # the parts, those side by side together
         self._busy = False
 
     def __repr__(self) -> str:
@@ -125,12 +156,12 @@ class Panel(VBox):
 
     def _build(self, *controls, parts: list) -> None:
         """Controls above, parts below; then `_start`, and `_update` after any change."""
-        self.parts = parts
-        lines = [part if isinstance(part, list) else [part] for part in parts]
-        for line in lines:
+        self.lines = [part if isinstance(part, list) else [part] for part in parts]
+        for line in self.lines:
             for part in line if len(line) > 1 else ():
                 part.layout = Layout(flex="1 1 400px", min_width="0")
-        self.children = [*controls, self.status, *(row(*line, align="flex-end") for line in lines)]
+        rows = [row(*line, align="flex-end") for line in self.lines]
+        self.children = [*controls, self.status, *rows]
         self._guarded(self._start)
 
     def _start(self) -> None:
@@ -144,37 +175,26 @@ class Panel(VBox):
         """The static figure that says the same as the view does now."""
         return viz.note_figure(self.error) if self.error else self._picture()
 
-    def _picture(self, title: str = "") -> Figure:
+    def _picture(self) -> Figure:
         """The figure of the present state: the parts, one below the other."""
-        lines = [part if isinstance(part, list) else [part] for part in self.parts]
-        shown = [[(p.shown, p.caption) for p in line if p.shown is not None] for line in lines]
-        return viz.stacked([line for line in shown if line], title)
+        shown = [[(p.shown, p.caption) for p in line if p.shown is not None] for line in self.lines]
+        return viz.stacked([line for line in shown if line], self.title)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do it; an error becomes the status. Changes that the action makes start nothing."""
         if self._busy:
             return
-        self._busy = True
+        self._busy, self.error = True, ""
         try:
             action()
-            self._say("")
         except Exception as error:  # whatever it is, the reader gets a line, not a traceback
-            named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self._say(" ".join(f"{named}{error}".split()))
-            self._blank()
+            self.error = in_a_line(error)
+            for part in chain(*self.lines):  # nothing rather than what is no longer chosen
+                part.clear()
         finally:
             self._busy = False
-
-    def _blank(self) -> None:
-        """Show nothing rather than what the controls no longer say."""
-        for line in self.parts:
-            for part in line if isinstance(line, list) else [line]:
-                part.clear() if hasattr(part, "clear") else setattr(part, "value", "")
-
-    def _say(self, text: str) -> None:
-        self.error = text
-        words = f'<p role="alert" style="{_ALERT}">Not shown: {html.escape(text)}</p>'
-        self.status.value = words if text else ""
+        words = f'<p role="alert" style="{_ALERT}">Not shown: {html.escape(self.error)}</p>'
+        self.status.value = words if self.error else ""
 
     def _on(self, *controls, action: Callable[[], None] | None = None) -> None:
         """Call the action (`_update` if none is given) after a change of any of the controls."""
@@ -188,32 +208,46 @@ class Panel(VBox):
 _ALERT = "line-height:1.4; border-left:4px solid #d55e00; padding:2px 8px; margin:2px 0"
 
 
-@contextmanager
-def no_pauses() -> Iterator[None]:
-    """For drawing figures: collect their garbage right after, while it is cheap.
+def in_a_line(error: BaseException) -> str:
+    """What a reader is told; the kind of error where it is not about the input."""
+    named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return " ".join(f"{named}{error}".split())
 
-    Otherwise it reaches the oldest generation, and Python then searches all objects of torch and
-    pandas: 0.2 s.
+
+class Questions(Panel):
+    """A panel that begins with questions of a few answers each.
+
+    questions: name -> text, answers (answer -> its words). answers: those to begin with.
+    Control: questions, the buttons by name.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.collect(1)
-        if enabled:
-            gc.enable()
+
+    def __init__(self, css: str, questions: dict[str, dict], answers: dict[str, str], width: str):
+        super().__init__(css)
+        self._asked, self._wish, self.questions = questions, answers, {}
+        for name, question in questions.items():
+            options = [(words, answer) for answer, words in question["answers"].items()]
+            tips = [f"{question['text']} {words}" for words, _ in options]
+            self.questions[name] = buttons(question["text"], options, tips, width)
+            self.questions[name].style.description_width = "270px"
+
+    def answers(self) -> dict[str, str]:
+        """The answer to every question, asked or not."""
+        return {name: control.value for name, control in self.questions.items()}
+
+    def _start(self) -> None:
+        check_answers(self._asked, self._wish)
+        for name, answer in self._wish.items():
+            self.questions[name].value = answer
+        self._update()
+
+
+# ---------------------------------------------------------------------------- kinds of controls
 
 
 def row(*children, align: str = "center") -> HBox:
     """Side by side, going on in the next line where the page is narrow."""
     layout = Layout(flex_flow="row wrap", align_items=align, grid_gap="4px 18px")
     return HBox(children, layout=layout)
-
-
-def column(*children, flex: str) -> VBox:
-    """One below the other, in a row with others."""
-    return VBox(children, layout=Layout(flex=flex, grid_gap="8px", min_width="0"))
 
 
 def wide(text: str) -> dict:
@@ -226,10 +260,13 @@ def button(text: str, tooltip: str) -> Button:
 
 
 def check_box(text: str, value: bool, tooltip: str = "") -> Checkbox:
-    return Checkbox(
-        value, description=text, indent=False, tooltip=tooltip or text,
-        layout=Layout(width="auto"),
-    )  # fmt: skip
+    look = {"indent": False, "tooltip": tooltip or text, "layout": Layout(width="auto")}
+    return Checkbox(value, description=text, **look)
+
+
+def dropdown(text: str, options: Iterable, tooltip: str, width: str) -> Dropdown:
+    layout = Layout(width=width, max_width="100%")
+    return Dropdown(options=list(options), tooltip=tooltip, layout=layout, **wide(text))
 
 
 def buttons(text: str, options: Iterable, tooltips: Sequence[str], width: str) -> ToggleButtons:
@@ -243,11 +280,35 @@ def buttons(text: str, options: Iterable, tooltips: Sequence[str], width: str) -
     return control
 
 
+def player(text: str, labels: Iterable, tooltip: str, interval: int) -> tuple:
+    """A slider over numbered frames, and the buttons that play them; interval: milliseconds."""
+    options = [(str(label), k) for k, label in enumerate(labels)]
+    last = len(options) - 1
+    slider = SelectionSlider(
+        options=options, value=last, tooltip=tooltip, layout=Layout(width="400px"), **wide(text)
+    )
+    play = Play(value=last, min=0, max=last, interval=interval, tooltip=f"play: {tooltip}")
+    link((play, "value"), (slider, "value"))
+    return play, slider
+
+
+def values_of(control) -> list:
+    """What the control can be set to."""
+    return [option[1] if isinstance(option, tuple) else option for option in control.options]
+
+
+def pick(control, value) -> None:
+    """Set it; raises InputError for what is none of its options."""
+    values = values_of(control)
+    if value not in values:
+        known = ", ".join(map(str, values))
+        raise InputError(f"{control.description} '{value}': choose from {known}")
+    control.value = value
+
+
 def choose(control, options: Iterable, value) -> None:
     """Other options for a control; keeps its value, or takes `value` where that is gone."""
-    options = list(options)
-    values = [o[1] if isinstance(o, tuple) else o for o in options]
-    kept = control.value if control.value in values else value
+    options, kept = list(options), control.value
     if list(control.options) != options:
         control.options = options
-    control.value = kept
+    control.value = kept if kept in values_of(control) else value

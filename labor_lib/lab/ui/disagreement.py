@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from ipywidgets import Layout, Play, SelectionSlider
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -12,7 +11,7 @@ from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.analysis import precision_recall
 from labor_lib.lab.scene import Scene, Stripes, Tint, dimmed, paint
-from labor_lib.lab.ui.controls import Panel, Picture, check_box, row, wide
+from labor_lib.lab.ui.controls import Panel, Picture, check_box, player, row
 from labor_lib.lab.ui.explorer import percent
 from labor_lib.labels import IGNORE
 
@@ -35,13 +34,14 @@ def score_curve(scores: pd.DataFrame, step: int) -> Figure:
     """Precision, recall and share over the steps, with one step marked."""
     figure = Figure(figsize=(4.9, 3.0), dpi=viz.DPI)
     axes = figure.add_axes((0.12, 0.17, 0.85, 0.68))
+    marked = [list(scores.index).index(step)]
     for name, (colour, line, marker) in _LOOKS.items():
-        axes.plot(scores.index, scores[name], color=colour, ls=line, lw=1.8, label=name)
-        axes.plot(step, scores.loc[step, name], color=colour, marker=marker, ms=8)
+        look = {"color": colour, "ls": line, "marker": marker, "ms": 8, "markevery": marked}
+        axes.plot(scores.index, scores[name], lw=1.8, label=name, **look)
     axes.axvline(step, color="#999999", lw=1.2, zorder=1)
     axes.set(ylim=(0, 100), xlabel="training step of the selector", ylabel="%")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.grid(axis="y", color="#e4e4e4", lw=0.8)
+    axes.grid(axis="y", **viz.GRID)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=9, handlelength=2)
     return figure
 
@@ -59,19 +59,14 @@ class DisagreementSlider(Panel):
     def __init__(self, scene: Scene, steps: Sequence[int], masks: Sequence, title: str = ""):
         super().__init__("labor-disagreement")
         self.scene, self.steps, self.masks, self.title = scene, list(steps), list(masks), title
-        last = max(len(self.steps) - 1, 0)
-        self.step = SelectionSlider(
-            options=[(str(s), i) for i, s in enumerate(steps)] or [("none", 0)],
-            value=last, tooltip="training step of the selector", **wide("training step"),
-            layout=Layout(width="460px"),
-        )  # fmt: skip
-        self.play = Play(min=0, max=last, interval=600, tooltip="play the training steps")
+        self.play, self.step = player(
+            "training step", self.steps or ["none"], "training step of the selector", 600
+        )
         self.errors = check_box("errors of the model", False, "where the model is wrong")
         self.picture, self.curve = Picture(), Picture()
         controls = row(self.play, self.step, self.errors)
         self._build(controls, parts=[[self.picture, self.curve]])
         self._on(self.step, self.errors)
-        self._on(self.play, action=self._played)
 
     def _start(self) -> None:
         if not self.steps or len(self.steps) != len(self.masks):
@@ -84,13 +79,9 @@ class DisagreementSlider(Panel):
         self.scores = scores_of(self.scene, self.steps, self.masks)
         self._update()
 
-    def _played(self) -> None:
-        self.step.value = self.play.value
-        self._update()
-
     def _update(self) -> None:
-        index = self.play.value = self.step.value  # playing goes on from here
-        step, scene = self.steps[index], self.scene
+        index, scene = self.step.value, self.scene
+        step = self.steps[index]
         precision, recall, share = (
             "none" if np.isnan(value) else percent(value, 100) for value in self.scores.iloc[index]
         )
@@ -103,6 +94,3 @@ class DisagreementSlider(Panel):
         )
         alt = f"curves of share, precision and recall over the steps, at step {step}"
         self.curve.show(score_curve(self.scores, step), alt)
-
-    def _picture(self, title: str = "") -> Figure:
-        return super()._picture(title or self.title)

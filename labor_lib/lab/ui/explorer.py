@@ -3,34 +3,15 @@
 from contextlib import suppress
 
 import numpy as np
-from ipywidgets import HTML, BoundedIntText, Dropdown, Layout
+from ipywidgets import HTML, BoundedIntText, Layout
 
 from labor_lib.annotation.cost import count_cost
 from labor_lib.errors import InputError
+from labor_lib.lab import scene as layer
 from labor_lib.lab import viz
-from labor_lib.lab.scene import (
-    Dots,
-    Heat,
-    Layer,
-    Pixels,
-    Scene,
-    Stripes,
-    Tint,
-    dimmed,
-    faded,
-    paint,
-)
-from labor_lib.lab.ui.controls import (
-    Panel,
-    Picture,
-    Text,
-    button,
-    buttons,
-    check_box,
-    choose,
-    row,
-    wide,
-)
+from labor_lib.lab.scene import Scene, dimmed, faded, paint
+from labor_lib.lab.ui import controls
+from labor_lib.lab.ui.controls import Panel, Picture, Text, row
 from labor_lib.labels import IGNORE, ClassSet, colourise
 
 ALL = "all"  # a dropdown shows nothing where its value is None
@@ -50,48 +31,36 @@ OVERLAYS = {
 # -------------------------------------------------------------------------- layers and counts
 
 
-def layers_of(scene: Scene, class_set: ClassSet, names: set[str], only=None) -> list[Layer]:
-    """The chosen overlays as layers. only: a class id; layers stay where it is predicted."""
-    inside = _inside(scene, only)
-    layers: list[Layer] = []
+def layers_of(
+    scene: Scene, class_set: ClassSet, names: set[str], inside: np.ndarray
+) -> list[layer.Layer]:
+    """The chosen overlays as layers. inside: H x W booleans, where they are drawn."""
+    layers: list[layer.Layer] = []
     if "entropy" in names:
         values = np.where(inside, scene.entropy, np.nan)
-        layers.append(Heat(values, "entropy: blue 0, yellow 1"))
+        layers.append(layer.Heat(values, "entropy: blue 0, yellow 1"))
     if "mask" in names and scene.mask is not None:
         hidden = "asked" in names and not scene.points and (scene.asked >= scene.mask).all()
         note = "all of it asked" if hidden else "the classifiers disagree"
-        layers.append(Tint(scene.mask & inside, f"mask: {note}"))
+        layers.append(layer.Tint(scene.mask & inside, f"mask: {note}"))
     if "error" in names:
-        layers.append(Stripes(scene.errors & inside, "error of the model"))
+        layers.append(layer.Stripes(scene.errors & inside, "error of the model"))
     if "asked" in names and scene.points:
         kept = inside.flat[scene.positions]
         colours = colourise(scene.answers, class_set)[kept]
-        layers.append(Dots(scene.positions[kept], "asked point, colour of its answer", colours))
+        layers.append(
+            layer.Dots(scene.positions[kept], "asked point, colour of its answer", colours)
+        )
     elif "asked" in names:
-        layers.append(Pixels(scene.asked & inside, "asked pixel"))
+        layers.append(layer.Pixels(scene.asked & inside, "asked pixel"))
     return layers
 
 
-def base_of(scene: Scene, class_set: ClassSet, base: str, names: set[str], only=None) -> np.ndarray:
-    """What lies under the layers: H x W x 3 uint8. base: "image", "truth" or "prediction"."""
-    if base == "image":
-        picture = dimmed(scene.image) if names & {"mask", "error"} else scene.image
-    else:
-        picture = colourise(getattr(scene, base), class_set)
-    return faded(picture, _inside(scene, only))
-
-
-def _inside(scene: Scene, only: int | None) -> np.ndarray:
-    shape = scene.image.shape[:2]
-    return np.ones(shape, bool) if only is None else scene.prediction == only
-
-
-def counts(scene: Scene, only: int | None = None) -> list[tuple[str, str]]:
-    """Names and values of what is counted, among the pixels predicted as a class if `only` is one.
+def counts(scene: Scene, inside: np.ndarray) -> list[tuple[str, str]]:
+    """Names and values of what is counted. inside: H x W booleans, where.
 
     Errors are the segmenter's, among pixels that are not void. Clicks of regions are a lower bound.
     """
-    inside = _inside(scene, only)
     asked = scene.asked & inside
     clicks = count_cost(asked, scene.truth, scene.truth.size).clicks
     void = int((asked & (scene.truth == IGNORE)).sum())
@@ -113,10 +82,8 @@ def counts(scene: Scene, only: int | None = None) -> list[tuple[str, str]]:
     ]
 
 
-def sentence(scene: Scene, class_set: ClassSet, only: int | None = None) -> str:
-    """The counts' message."""
-    inside = _inside(scene, only)
-    name = "" if only is None else class_set.names[only]
+def sentence(scene: Scene, inside: np.ndarray, name: str = "") -> str:
+    """The counts' message. name: of the class that is predicted `inside`."""
     if not inside.any():
         return f"The model predicts no pixel of this image as {name}."
     asked = scene.asked & inside
@@ -156,23 +123,16 @@ class StagePanel(Panel):
         super().__init__(css)
         self.run, self._wish = run, (method, seed, stage)
         titles = [(viz.short_title(name), name) for name in methods]
-        self.method = Dropdown(
-            options=titles, tooltip="the method that asked", **wide("method"),
-            layout=Layout(width="290px"),
-        )  # fmt: skip
-        self.seed = Dropdown(
-            options=[seed], tooltip="the seed of the run", **wide("seed"),
-            layout=Layout(width="100px"),
-        )  # fmt: skip
+        self.method = controls.dropdown("method", titles, "the method that asked", "290px")
+        self.seed = controls.dropdown("seed", [seed], "the seed of the run", "100px")
         stages = range(1, run.stages + 1)
-        self.stage = buttons(
-            "stage", [(str(s), s) for s in stages], [f"stage {s}" for s in stages], "3em"
-        )
+        names = [(str(stage), stage) for stage in stages]
+        self.stage = controls.buttons("stage", names, [f"stage {stage}" for stage in stages], "3em")
         self.image = BoundedIntText(
             min=0, max=10**6, value=max(image, 0), tooltip="number of the training image",
-            **wide("image"), layout=Layout(width="135px"),
+            **controls.wide("image"), layout=Layout(width="135px"),
         )  # fmt: skip
-        self.reset = button("Reset zoom", "show the whole image")
+        self.reset = controls.button("Reset zoom", "show the whole image")
         self.many = HTML()
         self.picture = Picture(zoomable=True)
         self._seen = (None, None)  # what `_look` opened last: key, scene
@@ -180,7 +140,7 @@ class StagePanel(Panel):
     def _listen(self, *controls) -> None:
         """Update after a change of the controls."""
         self._on(self.method, self.seed, self.stage, self.image, *controls)
-        self._on(self.reset, action=self._reset)
+        self._on(self.reset, action=lambda: setattr(self.picture, "view", [0, 0, 1]))
 
     def _start(self) -> None:
         method, seed, stage = self._wish
@@ -188,13 +148,10 @@ class StagePanel(Panel):
             for control in (self.method, self.seed, self.stage, self.image):
                 control.disabled = True
             raise InputError("this run has no finished method that asks labels: run ppl or spl")
-        methods = [name for _, name in self.method.options]
-        _check("method", method or methods[0], methods)
-        self.method.value = method or methods[0]
+        controls.pick(self.method, method or self.method.options[0][1])
         self.seed.options = self._seeds()
-        _check("seed", seed, self._seeds())
-        _check("stage", stage, range(1, self.run.stages + 1))
-        self.seed.value, self.stage.value = seed, stage
+        controls.pick(self.seed, seed)
+        controls.pick(self.stage, stage)
         self._update()
         for other in self._seeds():  # its images and networks, so that a change of seed is quick
             with suppress(InputError, OSError):  # reported when it is chosen
@@ -208,30 +165,19 @@ class StagePanel(Panel):
 
     def _look(self) -> Scene:
         """The scene of the controls' method, seed, stage and image."""
-        choose(self.seed, self._seeds(), self._seeds()[0])
+        controls.choose(self.seed, self._seeds(), self._seeds()[0])
         count = len(self.run.domains(self.seed.value).target)
         self.image.max, self.many.value = count - 1, f"of {count}, from 0"
         key = (self.method.value, self.seed.value, self.stage.value, self.image.value)
         if self._seen[0] != key:
-            self._seen = (key, self.run.view(*key))
+            self._seen = (key, self._open(*key))
+        method, seed, stage, image = key
+        text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
+        self.title = self.run.title(text)
         return self._seen[1]
 
-    def _where(self) -> str:
-        """What is shown, for titles."""
-        method, seed, stage, image = self._seen[0]
-        text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
-        return self.run.title(text)
-
-    def _reset(self) -> None:
-        self.picture.view = [0, 0, 1]
-
-    def _picture(self, title: str = ""):
-        return super()._picture(title or self._where())
-
-
-def _check(name: str, value, known) -> None:
-    if value not in known:
-        raise InputError(f"{name} '{value}': choose from {', '.join(map(str, known))}")
+    def _open(self, method: str, seed: int, stage: int, image: int) -> Scene:
+        return self.run.view(method, seed, stage, image)
 
 
 class SelectionExplorer(StagePanel):
@@ -247,14 +193,13 @@ class SelectionExplorer(StagePanel):
             method = "ppl"
         super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
         bases = [(text, base) for text, (base, _) in BASES.items()]
-        self.base = buttons("show", bases, [tip for _, tip in BASES.values()], "auto")
-        self.overlays = {name: check_box(*look) for name, look in OVERLAYS.items()}
-        self.only = Dropdown(
-            options=[("all classes", ALL), *((c, k) for k, c in enumerate(run.class_set.names))],
-            **wide("layers and counts only where the model predicts"),
-            tooltip="limits layers and counts to the pixels predicted as one class",
-            layout=Layout(width="440px", max_width="100%"),
-        )
+        self.base = controls.buttons("show", bases, [tip for _, tip in BASES.values()], "auto")
+        self.overlays = {name: controls.check_box(*look) for name, look in OVERLAYS.items()}
+        classes = [("all classes", ALL), *((c, k) for k, c in enumerate(run.class_set.names))]
+        self.only = controls.dropdown(
+            "layers and counts only where the model predicts", classes,
+            "limits layers and counts to the pixels predicted as one class", "440px",
+        )  # fmt: skip
         self.counts, self.legend = Text(), Picture()
         self._build(
             row(self.method, self.seed, self.stage, self.image, self.many),
@@ -264,29 +209,30 @@ class SelectionExplorer(StagePanel):
         )
         self._listen(self.base, self.only, *self.overlays.values())
 
-    def chosen(self) -> tuple[set[str], int | None]:
-        """The overlays that are on, and the class that they are limited to, or None."""
-        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
-        return names, None if self.only.value == ALL else self.only.value
-
     def _update(self) -> None:
         scene, classes, base = self._look(), self.run.class_set, self.base.value
         mask = self.overlays["mask"]
         mask.disabled = scene.mask is None
         mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
-        names, only = self.chosen()
-        layers = layers_of(scene, classes, names, only)
-        picture = paint(base_of(scene, classes, base, names, only), layers)
+        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
+        inside, name = np.ones_like(scene.truth, bool), ""
+        if self.only.value != ALL:
+            inside, name = scene.prediction == self.only.value, classes.names[self.only.value]
+        layers = layers_of(scene, classes, names, inside)
+        below = scene.image if base == "image" else colourise(getattr(scene, base), classes)
+        if base == "image" and names & {"mask", "error"}:
+            below = dimmed(below)
         what = " + ".join([base, *(name for name in OVERLAYS if name in names)])
-        alt = f"{what} of {self._where()} ({scene.name})"
-        self.picture.show(picture, alt, sentence(scene, classes, only))
-        self.counts.show(counts(scene, only))
+        alt = f"{what} of {self.title} ({scene.name})"
+        picture = paint(faded(below, inside), layers)
+        self.picture.show(picture, alt, sentence(scene, inside, name))
+        self.counts.show(counts(scene, inside))
         found = np.unique(getattr(scene, base)) if base != "image" else ()
         if scene.points and "asked" in names:
             found = {*found, *scene.answers.tolist()}
-        handles = [*viz.class_handles(classes, found), *(layer.handle() for layer in layers)]
-        labels = [handle.get_label() for handle in handles]
-        if labels:
-            self.legend.show(viz.legend_figure(handles), f"colours: {', '.join(labels)}")
+        handles = [*viz.class_handles(classes, found), *(one.handle() for one in layers)]
+        if handles:
+            labels = ", ".join(handle.get_label() for handle in handles)
+            self.legend.show(viz.legend_figure(handles), f"colours: {labels}")
         else:
             self.legend.clear()

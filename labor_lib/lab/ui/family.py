@@ -9,16 +9,15 @@ Both have `figure()`, the same state without a kernel.
 import html
 
 from IPython import get_ipython
-from ipywidgets import HTML, FloatSlider, Layout, Output, Play, SelectionSlider
+from ipywidgets import HTML, FloatSlider, Layout, Output
 
-from labor_lib.errors import InputError
 from labor_lib.lab import family_viz as viz
 from labor_lib.lab.alignment import EVERY, STEPS, SmallShift, align, learn_source
 from labor_lib.lab.ui import controls, guide
-from labor_lib.lab.ui.controls import Picture, Text, buttons, row, wide
+from labor_lib.lab.ui.controls import Picture, Text, buttons, player, row, wide
 
 
-class MethodChooser(controls.Panel):
+class MethodChooser(controls.Questions):
     """Questions that lead to a method, the reasons for it, and code that runs it.
 
     Controls: questions (a dictionary by name; those that are not asked on the way are hidden);
@@ -27,13 +26,10 @@ class MethodChooser(controls.Panel):
     """
 
     def __init__(self, **answers: str):
-        super().__init__("labor-guide")
-        self._wish, self.questions, self.used = answers, {}, False
-        for name, question in guide.QUESTIONS.items():
-            options = [(text, answer) for answer, text in question["answers"].items()]
-            tips = [f"{question['text']} {text}" for text, _ in options]
-            self.questions[name] = buttons(question["text"], options, tips, "auto")
+        super().__init__("labor-guide", guide.QUESTIONS, answers, "auto")
+        self.used = False
         self.data = buttons("Run it on which embedded data?", [("", "")], [""], "auto")
+        self.data.style.description_width = "270px"
         self.run = controls.button("Run it here", "run the code below")
         self.card, self.tree = Text(), Picture()
         self.code_view, self.outcome, self.output = HTML(), HTML(), Output()
@@ -42,15 +38,10 @@ class MethodChooser(controls.Panel):
         line = row(self.data, self.run, self.outcome)
         self.children = [*above, line, self.code_view, self.output, tree]
         for control in (*self.questions.values(), self.data):
-            control.style.description_width = "270px"
             control.observe(lambda _: setattr(self, "used", True), names="value")
         self._on(*self.questions.values())
         self._on(self.data, action=self._show_code)
         self.run.on_click(lambda _: self._run())
-
-    def answers(self) -> dict[str, str]:
-        """The answer to every question, asked or not."""
-        return {name: control.value for name, control in self.questions.items()}
 
     @property
     def advice(self) -> guide.Advice:
@@ -75,12 +66,6 @@ class MethodChooser(controls.Panel):
             shell.set_next_input(self.code, replace=False)
             print(f"Opened a cell below: {self.advice.title}, on '{self.data.value}'.")
 
-    def _start(self) -> None:
-        guide.advise(**self._wish)  # raises for an unknown question or answer
-        for name, answer in self._wish.items():
-            self.questions[name].value = answer
-        self._update()
-
     def _update(self) -> None:
         way, advice = guide.path(**self.answers()), self.advice
         for name, control in self.questions.items():
@@ -90,12 +75,8 @@ class MethodChooser(controls.Panel):
         lines = [("", advice.why), ("given of the target", advice.given)]
         lines.append(("explained in", ", ".join(advice.notebooks)))
         lines += [("to read", advice.reading)] if advice.reading else []
-        text = "<br>".join(f"<b>{name}</b> {html.escape(value)}" for name, value in lines)
-        for name in advice.notebooks:
-            text = text.replace(name, f'<a href="{name}.ipynb" target="_blank">{name}</a>')
-        title = f'<b style="font-size:1.25em" aria-current="true">{html.escape(advice.title)}</b>'
+        self.card.show(lines, advice.title, advice.notebooks)
         self.card.caption = f"These answers lead to: {advice.title}"
-        self.card.show(lines, f'<div style="line-height:1.5; max-width:900px">{title}{text}</div>')
         taken = "; ".join(guide.QUESTIONS[name]["answers"][answer] for name, answer in way)
         alt = f"tree of all questions; the way taken is blue: {taken}; it leads to {advice.title}"
         self.tree.show(viz.guide_figure(**self.answers()), alt)
@@ -115,18 +96,15 @@ class MethodChooser(controls.Panel):
             f"{minutes} min on a CPU. To stop, interrupt the kernel (■)."
         )
         said = "Done."
-        try:
-            with self.output:
-                try:
-                    exec(compile(self.code, "<guide>", "exec"), {"__name__": "guide"})
-                except KeyboardInterrupt:
-                    said = "Stopped; running it again continues what was being trained."
-                except Exception as error:  # as in `_guarded`: a line, not a traceback
-                    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                    said = f"Did not finish: {kind}{error}"
-        finally:
-            self.run.disabled = False
-            self.outcome.value = html.escape(" ".join(said.split()))
+        with self.output:
+            try:
+                exec(compile(self.code, "<guide>", "exec"), {"__name__": "guide"})
+            except KeyboardInterrupt:
+                said = "Stopped; running it again continues what was being trained."
+            except Exception as error:
+                said = f"Did not finish: {controls.in_a_line(error)}"
+        self.run.disabled = False
+        self.outcome.value = html.escape(said)
 
 
 class AlignmentPlayground(controls.Panel):
@@ -151,12 +129,8 @@ class AlignmentPlayground(controls.Panel):
         numbers = [k for k in (1, 3, 5, 7) if k <= shift.most]
         tips = [f"{k} labelled target images of each class" for k in numbers]
         self.labels = buttons("labels a class", [(str(k), k) for k in numbers], tips, "3em")
-        count = STEPS // EVERY
-        self.step = SelectionSlider(
-            options=[(str(EVERY * k), k) for k in range(count + 1)], value=count, layout=slim,
-            tooltip="training step; 0 is source only", **wide("step"),
-        )  # fmt: skip
-        self.play = Play(min=0, max=count, interval=300, tooltip="play the training")
+        steps = range(0, STEPS + 1, EVERY)
+        self.play, self.step = player("step", steps, "training step; 0 is source only", 300)
         self.pulled = controls.check_box("pulled pairs", True, "lines: pairs of one class")
         self.pushed = controls.check_box(
             "pushed pairs", True, "dots: two classes, closer than the margin"
@@ -169,7 +143,6 @@ class AlignmentPlayground(controls.Panel):
         )
         self._on(self.alpha, self.margin, self.labels, action=self._train)
         self._on(self.step, self.pulled, self.pushed)
-        self._on(self.play, action=self._played)
 
     def _start(self) -> None:
         self._learnt = learn_source(self.shift)
@@ -182,18 +155,11 @@ class AlignmentPlayground(controls.Panel):
         self.one = align(self.shift, self._learnt, *settings)
         self._update()
 
-    def _played(self) -> None:
-        self.step.value = self.play.value
-        self._update()
-
     def _update(self) -> None:
-        frame = self.step.value
-        self.play.value = frame  # it goes on from here
-        shown = self.pulled.value, self.pushed.value
-        one = self.one
+        frame, one = self.step.value, self.one
         before, now = (f"{one.right(at, self.shift.others):.0f} %" for at in (0, frame))
         self.picture.show(
-            viz.alignment_figure(one, frame, *shown),
+            viz.alignment_figure(one, frame, self.pulled.value, self.pushed.value),
             f"images of both domains in the embedding, before CCSA and after {EVERY * frame} steps",
             f"α {one.alpha:g}, margin {one.margin:g}, {one.n} a class: {now} of the other "
             f"target images get their class after {EVERY * frame} steps ({before} before).",

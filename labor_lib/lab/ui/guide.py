@@ -39,6 +39,15 @@ Tree = dict | str  # {question: {answer: Tree}}, or a name in ADVICE
 TREE: Tree = _FILE["tree"]
 
 
+def check_answers(questions: dict[str, dict], answers: dict[str, str]) -> None:
+    """Raises InputError for a question or an answer that is not among `questions`."""
+    for name, answer in answers.items():
+        known = questions[name]["answers"] if name in questions else questions
+        if answer not in known:
+            what = f"{name} '{answer}'" if name in questions else f"no question '{name}'"
+            raise InputError(f"{what}: choose from {', '.join(known)}")
+
+
 def _branches(place: dict) -> tuple[str, dict[str, Tree]]:
     """The question, and where its answers lead, in the order in which they are offered."""
     ((question, to),) = place.items()
@@ -51,11 +60,7 @@ def path(**answers: str) -> list[tuple[str, str]]:
     Answers to questions that are not asked on the way change nothing. Raises InputError for an
     unknown question or answer.
     """
-    for name, answer in answers.items():
-        known = QUESTIONS[name]["answers"] if name in QUESTIONS else QUESTIONS
-        if answer not in known:
-            what = f"{name} '{answer}'" if name in QUESTIONS else f"no question '{name}'"
-            raise InputError(f"{what}: choose from {', '.join(known)}")
+    check_answers(QUESTIONS, answers)
     place, way = TREE, []
     while isinstance(place, dict):
         question, to = _branches(place)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ipywidgets import Dropdown, Layout
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 from traitlets import link
@@ -12,7 +11,7 @@ from traitlets import link
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.scene import PICTURE_WIDTH, Heat, Rings, Scene, Tint, dimmed, paint
-from labor_lib.lab.ui.controls import Picture, choose, row, wide
+from labor_lib.lab.ui.controls import Picture, choose, dropdown, row
 from labor_lib.lab.ui.explorer import StagePanel
 from labor_lib.labels import IGNORE, ClassSet
 from labor_lib.methods.labor import inconsistency_mask
@@ -28,7 +27,6 @@ class Prototype:
     similarity: n cosines of the members to it. point: the flat position of the highest.
     """
 
-    class_id: int
     members: np.ndarray
     mean: np.ndarray
     similarity: np.ndarray
@@ -50,7 +48,6 @@ def prototypes_of(first: np.ndarray, second: np.ndarray, taken: np.ndarray) -> d
         inside = predicted == predicted[point]
         mean = vectors[inside].mean(dim=0)
         found[int(predicted[point])] = Prototype(
-            class_id=int(predicted[point]),
             members=where[inside].numpy(),
             mean=mean.numpy(),
             similarity=F.cosine_similarity(vectors[inside], mean[None]).numpy(),
@@ -74,45 +71,26 @@ def paint_similarity(scene: Scene, one: Prototype) -> np.ndarray:
     return paint(dark, [Heat(field, strength=0.85), Rings([one.point])])
 
 
-def paint_crop(scene: Scene, one: Prototype) -> np.ndarray:
-    """A quarter of the photo's width and height round the chosen point."""
-    picture = paint(scene.image, [Rings([one.point])], 2 * PICTURE_WIDTH)
-    sizes, places = scene.truth.shape, divmod(one.point, scene.truth.shape[1])
-    part = []
-    for whole, size, place in zip(picture.shape, sizes, places, strict=False):
-        start = round(whole * min(max((place + 0.5) / size - 1 / 8, 0), 3 / 4))
-        part.append(slice(start, start + whole // 4))
-    return picture[tuple(part)]
-
-
-def true_name(scene: Scene, one: Prototype, class_set: ClassSet) -> str:
-    """The true class of the chosen point."""
-    truth = int(scene.truth.flat[one.point])
-    return "void" if truth == IGNORE else class_set.names[truth]
-
-
-def sentence(scene: Scene, one: Prototype, class_set: ClassSet) -> str:
-    """What was asked for a class, and what the answer says about the prediction."""
-    name, true = class_set.names[one.class_id], true_name(scene, one, class_set)
-    endings = {name: "as predicted", "void": "which teaches nothing"}
+def sentence(one: Prototype, name: str, true: str, asked: bool) -> str:
+    """What was asked for a class (`name`), and what the answer (`true`) says about it."""
     many = f"{len(one.members):,} uncertain pixel" + "s" * (len(one.members) != 1)
-    if one.point not in scene.positions:
+    if not asked:
         return (
             f"For {many} predicted {name} nothing is asked: the stage's points went to larger "
             f"classes. The ringed one is {true}."
         )
+    endings = {name: "as predicted", "void": "which teaches nothing"}
     ending = endings.get(true, "which corrects the prediction")
     return f"One point asked for {many} predicted {name}: it is {true}, {ending}."
 
 
 @viz.styled
-def mean_bars(scene: Scene, one: Prototype, class_set: ClassSet) -> Figure:
+def mean_bars(one: Prototype, name: str, true: str, class_set: ClassSet) -> Figure:
     """mu(k) as bars; the predicted and the true class are marked."""
-    truth, k = true_name(scene, one, class_set), class_set.names[one.class_id]
-    notes = {truth: " (true)", k: " (k, true)" if truth == k else " (k)"}
+    notes = {true: " (true)", name: " (k, true)" if true == name else " (k)"}
     figure = Figure(figsize=(4.7, 3.0), dpi=viz.DPI)
     axes = figure.add_axes((0.34, 0.03, 0.6, 0.94))
-    names = [viz.plain(name + notes.get(name, "")) for name in class_set.names]
+    names = [viz.plain(other + notes.get(other, "")) for other in class_set.names]
     bars = axes.barh(names, one.mean, color=class_set.palette / 255, edgecolor="#555555", lw=0.5)
     axes.bar_label(bars, fmt="%.2f", fontsize=9, padding=3)
     axes.set(xlim=(0, 1.05), xticks=[])
@@ -125,51 +103,43 @@ class PrototypeViewer(StagePanel):
     """How PPL comes to one point a predicted class.
 
     Controls: seed, stage, image; chosen (a class id of those with uncertain pixels); reset.
-    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: round the chosen point;
-    bars: mu(k). Pixels that earlier stages asked are left out.
+    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: the photo round the chosen
+    point; bars: mu(k). Pixels that earlier stages asked are left out.
     """
 
     def __init__(self, run, method: str = "ppl", seed: int = 0, stage: int = 1, image: int = 0):
         methods = [name for name in run.asked_methods if METHODS[name].rule == "ppl"]
         super().__init__(run, "labor-prototypes", methods, method, seed, stage, image)
-        self.chosen = Dropdown(
-            options=[], tooltip="the predicted class k", **wide("predicted class k"),
-            layout=Layout(width="330px"),
-        )  # fmt: skip
-        self.similarity, self.crop, self.bars = Picture(zoomable=True), Picture(), Picture()
+        self.chosen = dropdown("predicted class k", [], "the predicted class k", "330px")
+        self.similarity, self.crop = Picture(zoomable=True), Picture(zoomable=True)
+        self.bars = Picture()
         link((self.picture, "view"), (self.similarity, "view"))  # the same part of both
-        self._found: dict[int, Prototype] = {}
-        self._found_for = None
         self._build(
             row(self.seed, self.stage, self.image, self.many, self.chosen, self.reset),
             parts=[[self.picture, self.similarity], [self.bars, self.crop]],
         )
         self._listen(self.chosen)
 
-    def _look(self) -> Scene:
-        scene, key = super()._look(), self._seen[0]
-        if self._found_for != key:
-            method, seed, stage, image = key
-            taken = self.run.asked_before(method, seed, stage).mask(image)
-            self._found = prototypes_of(*self.run.pair(*key), taken)
-            self._found_for = key
-        names = self.run.class_set.names
-        sizes = [(f"{names[k]} ({len(p.members):,})", k) for k, p in self._found.items()]
-        if not sizes:
-            self.chosen.options = []
-            raise InputError("the two classifiers agree on this whole image; choose another image")
-        choose(self.chosen, sizes, sizes[0][1])
-        return scene
+    def _open(self, method: str, seed: int, stage: int, image: int) -> Scene:
+        taken = self.run.asked_before(method, seed, stage).mask(image)
+        self._found = prototypes_of(*self.run.pair(method, seed, stage, image), taken)
+        return super()._open(method, seed, stage, image)
 
     def _update(self) -> None:
         scene, classes = self._look(), self.run.class_set
-        one = self._found[self.chosen.value]
-        k, where = classes.names[one.class_id], self._where()
+        found = [(f"{classes.names[k]} ({len(p.members):,})", k) for k, p in self._found.items()]
+        if not found:
+            self.chosen.options = []
+            raise InputError("the two classifiers agree on this whole image; choose another image")
+        choose(self.chosen, found, found[0][1])
+        one, where = self._found[self.chosen.value], self.title
+        name, answer = classes.names[self.chosen.value], int(scene.truth.flat[one.point])
+        true = "void" if answer == IGNORE else classes.names[answer]
         members = [Tint(scene.where(one.members)), Rings([one.point])]
         self.picture.show(
             paint(dimmed(scene.image), members),
-            f"D(k), uncertain pixels predicted {k}; {where}",
-            sentence(scene, one, classes),
+            f"D(k), uncertain pixels predicted {name}; {where}",
+            sentence(one, name, true, one.point in scene.positions),
         )
         low, high = _similarity_range(one)
         self.similarity.show(
@@ -178,13 +148,14 @@ class PrototypeViewer(StagePanel):
             f"Cosine to μ(k): blue {low:.2f} or less, yellow {high:.2f}; ring: the highest.",
         )
         self.crop.show(
-            paint_crop(scene, one),
-            f"the photo round the chosen point for {k}; {where}",
-            f"The chosen point: predicted {k}, truly {true_name(scene, one, classes)}.",
+            paint(scene.image, [Rings([one.point])], 2 * PICTURE_WIDTH),
+            f"the photo round the chosen point for {name}; {where}",
+            f"The chosen point: predicted {name}, truly {true}.",
         )
+        height, width = scene.truth.shape
+        y, x = divmod(one.point, width)
+        centre = (x + 0.5) / width, (y + 0.5) / height
+        self.crop.view = [*(min(max(part - 1 / 8, 0), 3 / 4) for part in centre), 4]
         values = ", ".join(f"{c} {v:.2f}" for c, v in zip(classes.names, one.mean, strict=True))
-        self.bars.show(
-            mean_bars(scene, one, classes),
-            f"bars: {values}",
-            "μ(k): the mean of their probabilities",
-        )
+        bars = mean_bars(one, name, true, classes)
+        self.bars.show(bars, f"bars: {values}", "μ(k): the mean of their probabilities")

@@ -1,6 +1,5 @@
 """Which adaptation problem is this? Four questions name it; problems.toml holds the table."""
 
-import html
 import textwrap
 import tomllib
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from ipywidgets import HTML
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.ui.controls import Panel, Picture, Text, buttons, row
+from labor_lib.lab.ui.controls import Picture, Questions, Text, row
 
 _DATA = tomllib.loads(Path(__file__).with_name("problems.toml").read_text(encoding="utf-8"))
 QUESTIONS: dict[str, dict] = _DATA["questions"]  # name: text, answers
@@ -42,11 +40,7 @@ PROBLEMS = [Problem(**entry) for entry in _DATA["problem"]]
 
 
 def problem_of(**answers: str) -> Problem:
-    """The problem with these answers to `QUESTIONS`; raises InputError for an unknown answer."""
-    for name, answer in answers.items():
-        known = QUESTIONS[name]["answers"]
-        if answer not in known:
-            raise InputError(f"{name} '{answer}': choose from {', '.join(known)}")
+    """The problem with these answers to `QUESTIONS`."""
     return next(
         problem
         for problem in PROBLEMS
@@ -87,7 +81,7 @@ def problems_figure(**answers: str) -> Figure:
     return figure
 
 
-class SettingChooser(Panel):
+class SettingChooser(Questions):
     """Four questions that name an adaptation problem, and its place in their table.
 
     Controls: domain, task ("same" or "other"), labels ("all", "few", "none"), images ("yes",
@@ -95,43 +89,21 @@ class SettingChooser(Panel):
     """
 
     def __init__(self, domain="other", task="same", labels="few", images="yes"):
-        super().__init__("labor-settings")
-        self._wish = {"domain": domain, "task": task, "labels": labels, "images": images}
-        self._controls = {}
-        for name, question in QUESTIONS.items():
-            tips = [f"{question['text']}: {answer}" for answer in question["answers"]]
-            self._controls[name] = buttons(question["text"], question["answers"], tips, "5em")
-            self._controls[name].style.description_width = "270px"
-        self.domain, self.task, self.labels, self.images = self._controls.values()
+        answers = {"domain": domain, "task": task, "labels": labels, "images": images}
+        super().__init__("labor-settings", QUESTIONS, answers, "5em")
+        self.domain, self.task, self.labels, self.images = self.questions.values()
         self.hint, self.card, self.table = HTML(), Text(), Picture()
         controls = (self.domain, self.task, self.labels, row(self.images, self.hint))
         self._build(*controls, parts=[self.card, self.table])
-        self._on(*self._controls.values())
-
-    def answers(self) -> dict[str, str]:
-        """The answer to every question."""
-        return {name: control.value for name, control in self._controls.items()}
-
-    def _start(self) -> None:
-        problem_of(**self._wish)  # raises for an unknown answer
-        for name, control in self._controls.items():
-            control.value = self._wish[name]
-        self._update()
+        self._on(*self.questions.values())
 
     def _update(self) -> None:
         self.images.disabled = complete = self.labels.value == "all"
         self.hint.value = "all images have labels: none is left without" if complete else ""
         problem = problem_of(**self.answers())
-        name = problem.name[0].upper() + problem.name[1:]
-        lines = [("", name), ("", problem.meaning), ("Example", problem.example)]
+        lines = [("", problem.meaning), ("Example", problem.example)]
         lines.append(("Notebooks", ", ".join(problem.notebooks) or "none of this collection"))
-        links = [f'<a href="{one}.ipynb" target="_blank">{one}</a>' for one in problem.notebooks]
-        self.card.show(
-            lines,
-            f'<div style="line-height:1.5; max-width:900px"><b style="font-size:1.25em">{name}</b>'
-            f"<br>{html.escape(problem.meaning)}<br><i>Example:</i> {html.escape(problem.example)}"
-            f"<br><i>Notebooks:</i> {', '.join(links) or lines[-1][1]}</div>",
-        )
-        place = dict(zip(("row", "column"), cell_of(**self.answers()), strict=True))
-        alt = f"table of the problems; row {place['row'] + 1}, column {place['column'] + 1} is blue"
-        self.table.show(problems_figure(**self.answers()), f"{alt}: {problem.name}")
+        self.card.show(lines, problem.name[0].upper() + problem.name[1:], problem.notebooks)
+        i, j = (number + 1 for number in cell_of(**self.answers()))
+        alt = f"table of the problems; row {i}, column {j} is blue: {problem.name}"
+        self.table.show(problems_figure(**self.answers()), alt)
