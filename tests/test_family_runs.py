@@ -12,70 +12,71 @@ from labor_lib.errors import InputError
 from labor_lib.lab.classification import ClassificationPhases
 from labor_lib.lab.runs import ClassificationRun, finished_shift, open_shift
 from labor_lib.methods.registry import CLASSIFICATION
+from labor_lib.runtime import Progress, make_fabric
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """runs/family of a project: tiny runs of 'fonts' and 'styles'; the settings they are of."""
+    home, fabric, settings = tmp_path_factory.mktemp("project"), make_fabric("cpu", "32-true"), {}
+    few = {"steps": 6, "finetune_steps": 3, "select_every": 1, "batch_size": 8}
+    for shift, methods, seeds in (
+        ("fonts", ("source_only",), (0, 1)),
+        ("fonts", ("finetune", "dann"), (0,)),
+        ("styles", ("source_only",), (0,)),
+    ):
+        config = SHIFTS[shift]
+        config = replace(config, training=replace(config.training, **few), few=(3,))
+        settings[shift] = config
+        out = home / "runs" / "family" / shift
+        phases = ClassificationPhases(config, Where(), out, fabric, Progress())
+        phases.run([CLASSIFICATION[name] for name in methods], list(seeds))
+    return home, settings
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
-    """runs/family and runs/family-small in a temporary folder, and settings of a few steps."""
+def folders(finished, monkeypatch):
+    """The project's folder of runs, for `open_shift`."""
+    home, settings = finished
     monkeypatch.delenv("LABOR_RUN", raising=False)
-    monkeypatch.setenv("LABOR_HOME", str(tmp_path))
-    for name in ("fonts", "styles"):
-        config = SHIFTS[name]
-        tiny = replace(config.training, steps=6, finetune_steps=3, select_every=1, batch_size=8)
-        monkeypatch.setitem(SHIFTS, name, replace(config, training=tiny, few=(1, 3)))
-    return tmp_path / "runs"
+    monkeypatch.setenv("LABOR_HOME", str(home))
+    for shift, config in settings.items():
+        monkeypatch.setitem(SHIFTS, shift, config)
+    return home / "runs"
 
 
-def finish(folders, shift, methods, seeds=(0,), few=(1, 3)):
-    from labor_lib.runtime import Progress, make_fabric
-
-    config = replace(SHIFTS[shift], few=few)
-    out = folders / "family" / shift
-    experiment = ClassificationPhases(
-        config, Where(), out, make_fabric("cpu", "32-true"), Progress()
-    )
-    experiment.run([CLASSIFICATION[name] for name in methods], list(seeds))
-
-
-def test_without_a_finished_run_a_small_one_is_made_and_says_so(folders, capsys):
-    run = open_shift("fonts", "source_only", "finetune")
-    assert run.small
-    assert run.title("Accuracy") == "Accuracy (small run)"
-    assert "small run 'fonts'" in capsys.readouterr().out
-    assert run.methods == ["source_only", "finetune"]
-    assert run.config.training.steps == 2, "a third of the steps"
-    assert list(run.table["few"]) == [0, 1, 3]
-    assert len(run.history("finetune", n=3)) == 1
-
-
-def test_a_finished_run_is_preferred_unless_the_environment_says_small(folders, monkeypatch):
-    finish(folders, "fonts", ["source_only"])
+def test_a_finished_run_is_preferred(folders):
     run = open_shift("fonts", "source_only")
     assert not run.small
     assert run.title("Accuracy") == "Accuracy"
     assert run.config.training.steps == 6
-    monkeypatch.setenv("LABOR_RUN", "small")
-    assert open_shift("fonts", "source_only").small
+    assert run.seeds == [0, 1]
+    assert open_shift("fonts", "source_only", "finetune").seeds == [0], "which both have finished"
 
 
-def test_a_finished_run_without_the_method_or_the_number_is_not_taken(folders):
-    finish(folders, "fonts", ["source_only", "finetune"], few=(1,))
+@pytest.mark.parametrize("why", ["method", "number", "seed", "shift", "LABOR_RUN"])
+def test_a_small_run_is_made_where_none_fits_and_says_so(
+    folders, why, monkeypatch, tmp_path, capsys
+):
     assert finished_shift("fonts", "source_only", "finetune") is not None
-    assert finished_shift("fonts", "ccsa") is None
-    assert finished_shift("fonts", "finetune", few=(3,)) is None
-    assert finished_shift("fonts", "finetune", seed=1) is None
     assert finished_shift("nothing") is None
-
-
-def test_the_table_keeps_the_seeds_that_all_methods_finished(folders):
-    finish(folders, "fonts", ["source_only"], seeds=(0, 1))
-    finish(folders, "fonts", ["finetune"], seeds=(0,))
-    assert open_shift("fonts", "source_only").seeds == [0, 1]
-    assert open_shift("fonts", "source_only", "finetune").seeds == [0]
+    if why == "LABOR_RUN":
+        monkeypatch.setenv("LABOR_RUN", "small")
+        monkeypatch.setenv("LABOR_HOME", str(tmp_path))
+        run = open_shift("fonts", "source_only", "finetune")
+        assert run.small
+        assert run.title("Accuracy") == "Accuracy (small run)"
+        assert "small run 'fonts'" in capsys.readouterr().out
+        assert run.methods == ["source_only", "finetune"]
+        assert run.config.training.steps == 2, "a third of the steps"
+        assert len(run.history("finetune", n=3)) == 1
+    else:
+        asked = {"method": "joint", "shift": "finetune"}.get(why, "finetune")
+        more = {"number": {"few": (1,)}, "seed": {"seed": 1}}.get(why, {})
+        assert finished_shift("styles" if why == "shift" else "fonts", asked, **more) is None
 
 
 def test_networks_score_what_the_table_says(folders):
-    finish(folders, "fonts", ["source_only", "finetune", "dann"])
     run = open_shift("fonts", "source_only", "finetune", "dann")
     for method, n in (("source_only", None), ("finetune", 3), ("dann", None)):
         domain = run.problem(0, "", n).target_test
@@ -94,7 +95,6 @@ def test_networks_score_what_the_table_says(folders):
 
 def test_selected_and_last_weights_are_networks_of_their_own(folders):
     """Opening one may not change the other."""
-    finish(folders, "styles", ["source_only"])
     run = open_shift("styles", "source_only")
     target = run.targets[1]
     last = run.load("net", "source_only", target=target)
@@ -110,20 +110,13 @@ def test_selected_and_last_weights_are_networks_of_their_own(folders):
     [
         (lambda run: run.net("finetune", n=5), "finetune-5: not finished, or not run"),
         (lambda run: run.load("style", "source_only"), "source_only has no network 'style'"),
+        (lambda run: open_shift("digits"), "unknown shift 'digits': choose one of textured"),
+        (lambda run: open_shift("fonts", "sagnet"), "'sagnet' does not apply to 'fonts'"),
+        (lambda run: open_shift("ccsa"), "shift 'ccsa' needs --root"),
+        (lambda run: ClassificationRun(run.folder / "gone"), "no such file"),
     ],
 )
 def test_what_is_not_there_is_said(folders, ask, message):
-    finish(folders, "fonts", ["source_only", "finetune"])
+    run = open_shift("fonts", "source_only", "finetune")
     with pytest.raises(InputError, match=message):
-        ask(open_shift("fonts", "source_only", "finetune"))
-
-
-def test_unknown_shifts_methods_and_folders_are_one_line(folders):
-    with pytest.raises(InputError, match="unknown shift 'digits': choose one of textured"):
-        open_shift("digits")
-    with pytest.raises(InputError, match="'sagnet' does not apply to 'fonts'"):
-        open_shift("fonts", "sagnet")
-    with pytest.raises(InputError, match="shift 'ccsa' needs --root"):
-        open_shift("ccsa")
-    with pytest.raises(InputError, match="no such file"):
-        ClassificationRun(folders / "family" / "fonts")
+        ask(run)

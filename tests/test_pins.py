@@ -126,14 +126,14 @@ def classification(folder: Path, shift: str, root: Path | None, source="", targe
     return found
 
 
-def write_images(root: Path) -> Path:
+def write_images(root: Path, count: int = 12) -> Path:
     """Three domains of two classes of random images."""
     rng = np.random.default_rng(0)
     for domain in ("art", "photo", "sketch"):
         for name in ("cat", "dog"):
             folder = root / domain / name
             folder.mkdir(parents=True)
-            for number in range(12):
+            for number in range(count):
                 pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number:02}.png")
     return root

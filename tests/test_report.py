@@ -132,7 +132,7 @@ def test_print_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "source only" not in str(lines)  # has not reached the last stage
     assert lines[1].split() == [
-        *("LabOR", "PPL", "16.0", "(0.78", "%)", "4.0", "63.0", "±", "3.6", "3", "3.0", "min"),
+        *("LabOR", "PPL", "16.0", "(0.78", "%)", "4.0", "63.0", "±", "3.6", "3", "3.0", "min")
     ]
     assert "≥ 32.0" in lines[2]  # borders are not counted
     assert len({len(line) for line in lines[:4]}) == 1  # aligned

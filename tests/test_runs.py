@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -51,27 +50,13 @@ def home(project, monkeypatch):
     return project
 
 
-def test_what_is_in_a_run(run):
-    assert run.seeds == [0]
-    assert run.methods == ["source_only", "ppl", "random_pixels"]
-    assert run.asked_methods == ["ppl", "random_pixels"]
-    assert run.stages == 2
-    assert run.config == TWO_STAGES
-    assert not run.small
-    assert run.title("Masks") == "Masks"
-    assert str(run.folder.parent) not in repr(run)
-
-
-def test_a_method_without_its_last_stage_is_not_finished(run):
-    table = run.table
-    run.table = table[(table["method"] != "ppl") | (table["stage"] == 1)]
-    assert run.methods == ["source_only", "random_pixels"]
-
-
 @pytest.mark.parametrize("stage", [1, 2])
 def test_view_is_what_the_stage_saw(run, stage):
     """The network is rebuilt here from the stored files, step by step."""
     view = run.view("ppl", 0, stage, 3)
+    known = run.asked_before("ppl", 0, stage).positions[3]  # what the earlier stages asked
+    earlier = [run.selection("ppl", 0, one).positions[3] for one in range(1, stage)]
+    np.testing.assert_array_equal(known, np.concatenate([[], *earlier]))
     place = run.folder / "seed0"
     net = runs.deeplab.build("small", 14)
     domains = run.domains(0)
@@ -138,12 +123,6 @@ def test_pair_disagrees_where_the_stored_mask_says(run):
         np.testing.assert_array_equal(disagree, run.masks("ppl", 0, 1)[index])
 
 
-def test_asked_before_joins_the_earlier_stages(run):
-    assert sum(map(len, run.asked_before("ppl", 0, 1).positions)) == 0
-    known = run.asked_before("ppl", 0, 2)
-    np.testing.assert_array_equal(known.positions[0], run.selection("ppl", 0, 1).positions[0])
-
-
 def test_predictions_are_those_that_were_scored(run):
     """IoU of the stored predictions, by hand, is the table's."""
     folder = run.domains(0).evaluation
@@ -160,6 +139,7 @@ def test_predictions_are_those_that_were_scored(run):
 
 
 def test_a_method_without_selector_has_no_mask_and_no_pair(run):
+    assert {"loss5", "loss6", "mask_share"} <= set(run.history("ppl", selector=True))
     view = run.view("random_pixels", 0, 1, 0)
     assert view.mask is None
     assert not view.points
@@ -179,17 +159,6 @@ def test_errors_and_entropy_by_hand():
     np.testing.assert_allclose(view.entropy, [[1, 0, 0.5]], atol=1e-6)
 
 
-def test_truths_are_of_the_training_images(run):
-    truths = run.truths(0)
-    assert truths.names == run.domains(0).target.names
-    assert truths.split == "train"
-
-
-def test_traces(run):
-    assert isinstance(run.history("ppl"), pd.DataFrame)
-    assert {"loss5", "loss6", "mask_share"} <= set(run.history("ppl", selector=True))
-
-
 def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
     monkeypatch.setenv("LABOR_HOME", str(tmp_path))
     before = run.domains(0).target.image(0)
@@ -199,15 +168,6 @@ def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
     drawn = elsewhere.domains(0).target
     assert tmp_path in drawn.root.parents
     assert torch.equal(drawn.image(0), before)
-
-
-def test_open_run_takes_the_finished_streets(home, capsys):
-    run = open_run("ppl", "source_only")
-    assert run.folder == home / "runs" / "streets"
-    assert (
-        "Opened the run 'streets': source_only, ppl, random_pixels; seeds 0."
-        in capsys.readouterr().out
-    )
 
 
 def test_open_run_trains_small_what_the_streets_lack(home, capsys):
@@ -224,15 +184,19 @@ def test_open_run_trains_small_what_the_streets_lack(home, capsys):
 
 
 def test_labor_run_decides(home, monkeypatch, capsys):
+    assert open_run("ppl", "source_only").folder == home / "runs" / "streets"
+    said = "Opened the run 'streets': source_only, ppl, random_pixels; seeds 0."
+    assert said in capsys.readouterr().out
     monkeypatch.setenv("LABOR_RUN", "small")
     assert open_run("source_only").small
     monkeypatch.setenv("LABOR_RUN", str(home / "runs" / "streets"))
-    assert not open_run("source_only").small
+    run = open_run("source_only")
+    assert not run.small
+    assert run.asked_methods == ["ppl", "random_pixels"]
+    run.table = run.table[(run.table["method"] != "ppl") | (run.table["stage"] == 1)]
+    assert run.methods == ["source_only", "random_pixels"], "without its last stage: not finished"
     monkeypatch.setenv("LABOR_RUN", str(home / "nothing"))
     with pytest.raises(InputError, match=r"nothing.*no such file"):
         open_run("source_only")
-
-
-def test_unknown_method(home):
     with pytest.raises(InputError, match="method 'pp' is unknown"):
         open_run("pp")

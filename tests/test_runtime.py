@@ -194,11 +194,7 @@ def test_make_fabric_on_the_cpu(monkeypatch):
 
 @pytest.mark.parametrize(
     ("amx", "avx512", "expected"),
-    [
-        (False, False, "32-true"),
-        (True, False, "bf16-mixed"),
-        (False, True, "bf16-mixed"),
-    ],
+    [(False, False, "32-true"), (True, False, "bf16-mixed"), (False, True, "bf16-mixed")],
 )
 def test_best_precision_of_a_cpu(monkeypatch, amx, avx512, expected):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
@@ -224,8 +220,7 @@ def test_best_precision_elsewhere(monkeypatch, bf16, expected):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "expected"),
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
 )
 def test_best_device(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
