@@ -4,16 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labor_lib.lab import viz
 from labor_lib.lab.family_viz import (
-    STYLES,
     Embedded,
     domain_dots,
     embedding_figure,
     few_curve,
     score_dots,
 )
-from labor_lib.methods.registry import CLASSIFICATION
 
 
 def results(rows) -> pd.DataFrame:
@@ -36,11 +33,6 @@ def texts(figure) -> list[str]:
 
 def rows_of(figure) -> list[str]:
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
-
-
-def test_every_method_has_a_style_of_its_own():
-    assert set(STYLES) == set(CLASSIFICATION)
-    assert len({(s.colour, s.marker) for s in STYLES.values()}) == len(STYLES)
 
 
 def test_score_dots_say_mean_and_spread():
@@ -82,9 +74,3 @@ def test_an_embedding_puts_every_class_at_its_source_points():
     assert {t.get_text(): t.get_position() for t in figure.axes[0].texts} == {
         "cat": (0, 1), "dog": (5, 5),
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("make", [score_dots, few_curve, domain_dots])
-def test_figures_render(make):
-    one_seed = TABLE[TABLE["seed"] == 0]
-    assert viz.to_png(make(one_seed, "Title")).startswith(b"\x89PNG")

@@ -1,6 +1,5 @@
 """Batches, statistics, and a training that survives being killed."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from labor_lib.errors import InputError
-from labor_lib.lab.pipeline import load_nets, save_nets
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.labor import labor_step
@@ -32,30 +29,24 @@ CPU = torch.device("cpu")
 
 def test_sampler_is_a_permutation_each_epoch():
     steps = list(ShuffledBatches(7, 3, 0, 14, seed=5))
-    assert all(len(step) == 3 for step in steps)
     flat = [number for step in steps for number in step]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
     assert steps == list(ShuffledBatches(7, 3, 0, 14, seed=5))
     assert steps != list(ShuffledBatches(7, 3, 0, 14, seed=6))
+    for step in ShuffledBatches(4, 10, 0, 6, seed=2):  # more than there are
+        assert len(step) == 10
+        assert set(step) == set(range(4))
 
 
-@pytest.mark.parametrize("images", [1, 4, 7, 100])
-@pytest.mark.parametrize("batch_size", [1, 3, 10])
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 1), (4, 10), (7, 3), (100, 3)])
 @pytest.mark.parametrize("start", [1, 6, 19])
 def test_sampler_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
     whole = list(ShuffledBatches(images, batch_size, 0, 20, seed=1))
     tail = ShuffledBatches(images, batch_size, start, 20, seed=1)
     assert list(tail) == whole[start:]
     assert len(tail) == 20 - start
-
-
-def test_batch_larger_than_the_number_of_images():
-    for step in ShuffledBatches(4, 10, 0, 6, seed=2):
-        counts = np.bincount(step, minlength=4)
-        assert len(step) == 10
-        assert counts.min() >= 1
 
 
 @pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
@@ -97,6 +88,8 @@ def test_batches_are_normalised_and_keep_labels(fabric, tiny, make_folder, cache
             np.testing.assert_allclose(image.numpy(), expected, rtol=0, atol=1e-6)
             np.testing.assert_array_equal(label.numpy(), folder.label(i).numpy())
             assert (label == 255).any()
+        images.fill_(9)  # what is kept stays as it is
+        labels.fill_(9)
 
 
 def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
@@ -113,22 +106,6 @@ def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
             assert torch.equal(raw, expected)
             np.testing.assert_array_equal(label.numpy(), raw[0].numpy() % 19)
     assert 8 < sum(flips) < 32
-
-
-def test_batches_without_labels(fabric, tiny, pictures):
-    images, labels = next(batches(fabric, tiny, pictures(3), steps=1, seed=0))
-    assert images.shape == (2, 3, 8, 12)
-    assert labels is None
-
-
-def test_batches_leave_kept_images_alone(fabric, tiny, make_folder):
-    folder = make_folder(count=2, cache=True)
-    before = folder.image(0).clone(), folder.label(0).clone()
-    for images, labels in batches(fabric, tiny, folder, folder.label, steps=4, seed=0):
-        images.fill_(9)
-        labels.fill_(9)
-    assert torch.equal(folder.image(0), before[0])
-    assert torch.equal(folder.label(0), before[1])
 
 
 # ------------------------------------------------------------------------------- inference
@@ -174,6 +151,7 @@ def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, coun
     np.testing.assert_allclose(norm.running_var, variance, rtol=1e-4)
     assert norm.momentum == 0.37
     assert not norm.training
+    assert (norm.weight == 1).all()  # nothing that is learnt changes
 
 
 def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
@@ -191,17 +169,6 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
     images = (folder.images[folder.read].double() / 255 - 0.45) / 0.25
     expected = images.mean(dim=(0, 2, 3)).float()
     torch.testing.assert_close(norm.running_mean, expected, rtol=0, atol=1e-5)
-
-
-def test_statistics_change_nothing_that_is_learnt(fabric, tiny, pictures):
-    nets = build_nets(tiny, 14)
-    before = copy.deepcopy(nets["segmenter"])
-    estimate_statistics(fabric, nets["segmenter"], pictures(4, (16, 32)), tiny)
-    pairs = zip(before.named_parameters(), nets["segmenter"].parameters(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), b in pairs)
-    assert not torch.equal(
-        before.backbone[0][1].running_mean, nets["segmenter"].backbone[0][1].running_mean
-    )
 
 
 # -------------------------------------------------------------------------------- the loop
@@ -280,21 +247,7 @@ def test_training_in_bf16_follows_fp32(fabric, tiny, material, tmp_path):
         assert all(np.isfinite(value) for value in b.values())
     assert found[0]["source"] == pytest.approx(whole[0]["source"], rel=0.02)
     assert found[0] != whole[0], "these numbers were not rounded to bf16"
-    assert np.mean([row["source"] for row in found[-3:]]) < found[0]["source"]
-
-
-def test_same_seed_same_training(fabric, tiny, material, tmp_path):
-    one, two = (run(fabric, tiny, material, tmp_path / f"{i}.pt", steps=3) for i in range(2))
-    assert one[1] == two[1]
-
-
-def test_training_learns(fabric, tiny, material, tmp_path):
-    """The source loss of a network that sees the same five images again and again falls."""
-    config = replace(tiny, train=replace(tiny.train, flip=False, checkpoint_steps=1000))
-    _, trace, _ = run(fabric, config, material, tmp_path / "a.pt", source_only_step, steps=40)
-    losses = [row["source"] for row in trace]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert not (tmp_path / "a.pt").exists()
+    assert np.mean([row["source"] for row in found[-3:]]) < 0.9 * found[0]["source"], "it learns"
 
 
 def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_path):
@@ -324,17 +277,3 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
     assert batch.source_images is None
     assert batch.target_labels is None
     assert batch.target_images is not None
-
-
-def test_nets_round_trip(tiny, tmp_path):
-    nets, other = fresh(tiny), build_nets(tiny, 14)
-    save_nets(nets, tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"segmenter.safetensors", "discriminator0.safetensors"}
-    load_nets(other, tmp_path)
-    for name, net in nets.items():
-        loaded = other[name].state_dict()
-        assert all(torch.equal(value, loaded[key]) for key, value in net.state_dict().items())
-    (tmp_path / "discriminator0.safetensors").unlink()
-    with pytest.raises(InputError, match="discriminator0"):
-        load_nets(other, tmp_path)

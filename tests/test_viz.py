@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from labor_lib.lab import scene, viz
@@ -55,35 +54,15 @@ def legend_texts(figure):
 # ------------------------------------------------------------------------------------- styles
 
 
-def hue_fits(colour: str, family: str) -> bool:
-    red, green, blue = to_rgb(colour)
-    return {
-        "none": 0 < red == green == blue,
-        "points": blue > green > red,
-        "pixels": red > green >= blue,
-        "all": red == green == blue == 0,
-    }[family]
-
-
-def test_every_method_has_its_own_style_and_its_family_a_hue():
-    assert viz.family_of("margin_points") == "points"
-    assert viz.family_of("iast") == "none"
-    styles = {method: viz.style_of(method) for method in METHODS}
-    assert len(set(styles.values())) == len(METHODS)
+def test_every_method_has_its_own_style():
     bare = {name: replace(method, style=None) for name, method in METHODS.items()}
-    defaults = {method: viz.style_of(method, bare) for method in METHODS}
-    for method in METHODS:
-        for style in (styles[method], defaults[method]):
-            assert hue_fits(style.colour, viz.family_of(method)), method
-    looks = {(style.colour, style.marker) for style in defaults.values()}
-    assert len(looks) == len(METHODS)
-    assert viz.style_of("unknown") not in defaults.values()
-
-
-def test_figures_leave_no_state_behind(table):
-    before = dict(matplotlib.rcParams)
-    viz.budget_curve(table)
-    assert dict(matplotlib.rcParams) == before
+    for styles in (
+        [viz.style_of(method) for method in METHODS],
+        [viz.style_of(method, bare) for method in METHODS],  # what the kind of labels gives
+        list(STYLES.values()),
+    ):
+        assert len({(style.colour, style.marker, style.line) for style in styles}) == len(styles)
+    assert set(STYLES) == set(CLASSIFICATION)
 
 
 # ------------------------------------------------------------------------------------- curves
@@ -111,18 +90,10 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
         "LabOR PPL",
         "source only",
     ]
-
-
-def test_budget_curve_of_one_seed_has_no_bars(table):
-    axes = viz.budget_curve(table[table["seed"] == 0]).axes[0]
-    assert not axes.collections
-    assert viz.style_of("ppl").colour in lines_by_colour(axes)
-
-
-def test_budget_curve_draws_an_unknown_method(table):
-    table["method"] = table["method"].replace("ppl", "<b>$x")
-    figure = viz.budget_curve(table)
-    assert viz.to_png(figure).startswith(b"\x89PNG")  # a lone dollar would stop it
+    table["method"] = table["method"].replace("ppl", "<b>$x")  # a lone dollar would stop it
+    figure = viz.budget_curve(table[table["seed"] == 0])
+    assert viz.to_png(figure).startswith(b"\x89PNG")
+    assert not figure.axes[0].collections, "one seed has no bars"
     assert r"<b>\$x" in legend_texts(figure)
 
 
@@ -197,18 +168,18 @@ def test_layers_are_where_their_pixels_are():
     share = (striped == scene.ERROR_COLOUR).all(axis=2).reshape(8, 20, 16, 20).mean(axis=(1, 3))
     assert share[2, 3] == pytest.approx(0.5, abs=0.02)
     assert share.sum() == share[2, 3]
+    values = np.where(where((2, 3)), 0.3, np.nan)
+    heat = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
+    expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
+    np.testing.assert_allclose(heat[2, 3], expected, atol=1.5)
+    assert (heat[2, 4] == 200).all()
+    label = np.where(where((2, 3)), 4, IGNORE).astype(np.uint8)
+    shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
+    assert (shown[2, 3] == STREETS14.palette[4]).all()
+    assert (shown[3, 2] == 200).all()
     faded = scene.faded(PHOTO, where((3, 3)))
     assert faded[3, 3, 0] == 200
     assert faded[3, 4, 0] == 0.25 * 200 + 20
-
-
-def test_heat_has_the_colour_of_its_value_over_grey():
-    values = np.full((8, 16), np.nan)
-    values[2, 3] = 0.3
-    shown = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
-    expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
-    np.testing.assert_allclose(shown[2, 3], expected, atol=1.5)
-    assert (shown[2, 4] == 200).all()
 
 
 def test_dots_and_rings_lie_at_column_and_row():
@@ -221,14 +192,6 @@ def test_dots_and_rings_lie_at_column_and_row():
     y, x = (ring == 255).all(axis=2).nonzero()
     assert np.ptp(np.hypot(y - 1.5 * 60, x - 5.5 * 60)) < 6
     assert (pixels_of(ring, 60) == 200).all()  # the pixel itself stays free
-
-
-def test_mask_overlay_keeps_the_size():
-    picture = viz.mask_overlay(PHOTO, where((1, 4), (1, 5)), where((1, 5)))
-    assert picture.shape == PHOTO.shape
-    assert tuple(picture[1, 5]) == scene.ASKED_COLOUR
-    assert picture[1, 4, 2] > picture[1, 4, 0]
-    assert len(np.unique(viz.mask_overlay(PHOTO, None))) == 1
 
 
 def test_selection_grid_has_images_down_and_stages_across():
@@ -254,25 +217,6 @@ def test_image_grid_keeps_places():
     titled = viz.image_grid(rows, ("a", "b"), title="costs $1 or $2")
     assert titled.get_suptitle() == r"costs \$1 or \$2"
     assert titled.get_figheight() > viz.image_grid(rows, ("a", "b")).get_figheight()
-
-
-def test_label_overlay_leaves_ignored_pixels():
-    label = np.full((8, 16), IGNORE, np.uint8)
-    label[2, 3] = 4
-    shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
-    assert (shown[2, 3] == STREETS14.palette[4]).all()
-    assert (shown[3, 2] == 200).all()
-
-
-def test_class_legend_names_every_class_in_its_colour():
-    legend = viz.class_legend(STREETS14).legends[0]
-    shown = {
-        text.get_text(): patch.get_facecolor()[:3]
-        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
-    }
-    assert set(shown) == {*STREETS14.names, "void"}
-    for i, name in enumerate(STREETS14.names):
-        np.testing.assert_allclose(shown[name], colourise(np.array([[i]]), STREETS14)[0, 0] / 255)
 
 
 def test_a_palette_keeps_rare_colours_and_saves_bytes():
