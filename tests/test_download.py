@@ -61,28 +61,20 @@ def names(folder):
 def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
     offer(server, monkeypatch)
     root = tmp_path / "data"
+    place = root / "MNIST/raw/images"
     for _ in range(2):
         assert main(["download", "mnist", "--root", str(root)]) == 0
-        assert capsys.readouterr().out.strip() == str(root / "MNIST/raw/images")
-        assert (root / "MNIST/raw/images").read_bytes() == CONTENT
+        assert capsys.readouterr().out.strip() == str(place)
+        assert place.read_bytes() == CONTENT
     assert names(root) == ["MNIST", "MNIST/raw", "MNIST/raw/images", "MNIST/raw/images.gz"]
     assert server[2] == ["/images.gz"]
-
-
-def test_damaged_files_are_replaced(server, monkeypatch, tmp_path):
-    offer(server, monkeypatch)
-    (place,) = fetch("mnist", tmp_path / "data")
-    for path in (place, place.with_suffix(".gz")):
+    for path in (place, place.with_suffix(".gz")):  # damaged
         path.write_bytes(path.read_bytes()[:-1])
-        assert fetch("mnist", tmp_path / "data")[0].read_bytes() == CONTENT
-
-
-def test_wrong_hash_is_refused_and_leaves_nothing(server, monkeypatch, tmp_path):
-    offer(server, monkeypatch)
+        assert fetch("mnist", root)[0].read_bytes() == CONTENT
     (server[1] / "images.gz").write_bytes(gzip.compress(CONTENT + b"?"))
     with pytest.raises(InputError, match=r"images\.gz: could not be fetched .*hash"):
-        fetch("mnist", tmp_path / "data")
-    assert names(tmp_path / "data") == ["MNIST", "MNIST/raw"]
+        fetch("mnist", tmp_path / "other")
+    assert names(tmp_path / "other") == ["MNIST", "MNIST/raw"]
 
 
 def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
@@ -90,10 +82,7 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
         fetch("pacs", tmp_path)
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
     assert main(["download", "bsds500", "--root", str(tmp_path)]) == 2
-    message = capsys.readouterr().err
-    assert "photographs.tgz: could not be fetched" in message
-    assert "run again, or put the file there" in message
-    assert message.count("\n") == 1
+    assert "run again, or put the file there" in capsys.readouterr().err
 
 
 # Archives
