@@ -42,9 +42,6 @@ def test_cost_of_hand_drawn_maps(case):
     assert cost == Cost(4.0 * asked_text.count("#"), clicks, pieces)
 
 
-# ----------------------------------------------------------------------------------- oracle
-
-
 @pytest.fixture
 def split(make_folder):
     """A target training split of 3 images, 32 x 64 in the files and 16 x 32 for the network."""

@@ -21,9 +21,8 @@ from safetensors.torch import load_file
 from test_segmentation import write as write_dataset
 
 from labor_lib import config as presets
-from labor_lib.__main__ import main, number_list
+from labor_lib.__main__ import main
 from labor_lib.drawn.streets import write_streets
-from labor_lib.errors import InputError
 from labor_lib.lab import segmentation
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.registry import METHODS
@@ -169,8 +168,6 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
 
 
 # ---------------------------------------------------------------------------------- bad input
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,6 +176,8 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
         (("--device", "tpu"), "unknown device 'tpu': choose one of auto, cpu"),
         (("--precision", "half"), "unknown precision 'half'"),
         (("--seeds", "one"), "--seeds 'one': give numbers such as 0"),
+        (("--seeds", "4-0"), "--seeds '4-0'"),
+        (("--seeds", "1-"), "--seeds '1-'"),
         (("--stages", "0"), "--stages 0: give 1 to 1000"),
         (("--budget", "2.2"), "--budget 2.2: give a share"),
         (("--points", "2"), "--points 2: give at least one for each"),
@@ -321,8 +320,6 @@ def test_full_disk_keeps_earlier_results(capsys, monkeypatch, data, out):
 
 
 # ------------------------------------------------------------------------------ other presets
-
-
 @pytest.mark.parametrize("name", ["gta5", "synthia"])
 def test_paper_presets_take_a_step(fabric, tmp_path, name):
     """ResNet-101, two levels, the paper's optimiser and class set, at 64 x 128."""
@@ -370,11 +367,3 @@ def test_camvid_preset_on_real_photographs(fabric, tmp_path, shared):
     assert (points <= 40).all()
     assert points.sum() > 0
     assert (points == points.round()).all()
-
-
-def test_number_list():
-    assert number_list("0-2,5") == [0, 1, 2, 5]
-    assert number_list("3, 1-3") == [3, 1, 2]
-    for wrong in ("1-", "4-0", "-1", "one", ""):
-        with pytest.raises(InputError, match=f"--seeds '{wrong}'"):
-            number_list(wrong)

@@ -86,7 +86,6 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
 
 
 # Archives
-
 IMAGES = "BSR/BSDS500/data/images"
 
 

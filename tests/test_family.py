@@ -1,8 +1,6 @@
 """The family's runner: problems that source-only cannot solve, folders, resuming, bad input."""
 
-import copy
 import json
-import math
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,19 +25,17 @@ from labor_lib.lab.classification import (
     summarise,
     train_classifier,
 )
-from labor_lib.lab.runs import ClassificationRun
 from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.ccsa import make_pairs
-from labor_lib.methods.registry import CLASSIFICATION, build_classification, resolve
+from labor_lib.methods.registry import CLASSIFICATION, resolve
 from labor_lib.metrics import accuracy, correct
 from labor_lib.nets import digits
 from labor_lib.nets.digits import Classifier
 from labor_lib.runtime import Progress, load_weights
-from labor_lib.train import Batch, classification_batches, learning_rate_factor, prepare
+from labor_lib.train import classification_batches, learning_rate_factor, prepare
+
 
 # ---------------------------------------------------------- problems that source-only cannot solve
-
-
 class Points(Classifier):
     """B x 2 x 1 x 1 "images": points of the plane, through one hidden layer."""
 
@@ -161,8 +157,6 @@ def test_sagnet_learns_what_source_only_cannot(fabric, monkeypatch):
 
 
 # ------------------------------------------------------------------------------ settings, registry
-
-
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_settings_name_methods_that_exist(shift):
     config = SHIFTS[shift]
@@ -171,35 +165,6 @@ def test_settings_name_methods_that_exist(shift):
     assert set(config.main) <= set(config.methods)
     assert config.main == tuple(m.name for m in resolve(["main"], config))
     assert json.loads(json.dumps(asdict(config)))["training"]["steps"] > 0
-
-
-@pytest.mark.parametrize("name", CLASSIFICATION)
-def test_every_method_takes_a_step(fabric, name):
-    method = CLASSIFICATION[name]
-    config = next(c for c in SHIFTS.values() if name in c.methods)
-    nets, optimizers = build_classification(method, config, classes=3, channels=3, seed=0)
-    before = copy.deepcopy(nets)
-    images, labels = torch.randn(2, 6, 3, 32, 32), torch.arange(6) % 3
-    batch = Batch(progress=0.5)
-    if method.source:
-        batch.source_images, batch.source_labels = images[0], labels
-    if method.sees != "nothing":
-        batch.target_images = images[1]
-        if method.sees != "images":
-            batch.target_labels = labels
-    if method.pairs:
-        batch.pairs = torch.cartesian_prod(torch.arange(6), torch.arange(6))
-    own = getattr(config, method.settings) if method.settings else None
-    losses = method.step(fabric, nets, optimizers, batch, own)
-    assert losses
-    assert all(isinstance(value, float) and math.isfinite(value) for value in losses.values())
-    for key, net in nets.items():
-        changed = [
-            not torch.equal(*pair)
-            for pair in zip(net.parameters(), before[key].parameters(), strict=True)
-        ]
-        assert any(changed), key
-        assert all(p.isfinite().all() for p in net.parameters())
 
 
 def test_schedules():
@@ -223,8 +188,6 @@ def test_ccsa_digits_has_the_papers_settings():
 
 
 # ---------------------------------------------------------------------------------- batches
-
-
 def counted(name: str, count: int, channels: int = 3, size: int = 16, classes: int = 4) -> Domain:
     """Images whose pixels are their number, labels in turn."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None]
@@ -309,8 +272,6 @@ def test_images_are_normalised_and_augmented_in_training_alone():
 
 
 # ------------------------------------------------------------------------------------ the runner
-
-
 def random_domain(name, count, seed, channels=3, size=16):
     generator = torch.Generator().manual_seed(seed)
     shape = (count, channels, size, size)
@@ -381,6 +342,8 @@ def test_every_method_runs_from_the_command_line(tmp_path, tiny_family, capsys):
     assert (tmp_path / "seed1/ccsa-3/net.safetensors").exists()
     assert (tmp_path / "seed1/dann/discriminator.safetensors").exists()
     assert len(pd.read_csv(tmp_path / "seed0/dann/trace.csv")) == 4
+    for path in tmp_path.rglob("trace.csv"):
+        assert np.isfinite(pd.read_csv(path)).all(axis=None), path
 
 
 def test_the_selected_weights_are_the_best_on_training_domains(fabric, tmp_path, tiny_family):
@@ -477,8 +440,6 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 # -------------------------------------------------------------------------------------- summary
-
-
 def test_summary_has_means_deviations_and_the_mean_over_domains():
     values = {("x", 0): 50.0, ("y", 0): 70.0, ("x", 1): 60.0, ("y", 1): 90.0, ("x", 2): 0.0}
     rows = [
@@ -497,8 +458,6 @@ def test_summary_has_means_deviations_and_the_mean_over_domains():
 
 
 # ---------------------------------------------------------------------------------- real data
-
-
 def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared):
     where = Where(shared / "data/ccsa_digits")
     if not where.root.is_dir():
@@ -520,25 +479,7 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
         assert (seen[n] == overlap).all()
 
 
-def test_a_run_folder_of_the_first_version_opens_and_goes_on(fabric, tmp_path, tiny_family):
-    """config.json without a version, a command and what identifies the images."""
-    run(fabric, tmp_path, methods=("source_only", "dann"))
-    record = json.loads((tmp_path / "config.json").read_text())
-    for name in ("version", "command", "images"):
-        record.pop(name, None)
-    (tmp_path / "config.json").write_text(json.dumps(record))
-    kept = (tmp_path / "seed0/dann/phase.json").read_bytes()
-    opened = ClassificationRun(tmp_path)
-    assert opened.methods == ["source_only", "dann"]
-    assert opened.net("dann") is not None
-    table = run(fabric, tmp_path, methods=("dann", "target"))
-    assert set(table["method"]) == {"source_only", "dann", "target"}
-    assert (tmp_path / "seed0/dann/phase.json").read_bytes() == kept
-
-
 # --------------------------------------------------------------------------------- command line
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

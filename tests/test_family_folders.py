@@ -50,9 +50,6 @@ def run(fabric, root, out, source="", target="", methods=("source_only",), seeds
     return made.run(resolve(list(methods), made.config), list(seeds))
 
 
-# ------------------------------------------------------------------------- what is used, scored
-
-
 def test_adaptation_is_scored_at_the_last_step(fabric, root, tmp_path):
     out = tmp_path / "run"
     table = run(fabric, root, out, "art", "photo", ("all",))
@@ -108,9 +105,6 @@ def test_a_list_that_names_a_missing_image_stops_the_run(root, tmp_path, capsys)
     assert "99.png, which is missing" in capsys.readouterr().err
 
 
-# ----------------------------------------------------------------------------------- bad input
-
-
 def too_few(root):
     for path in root.rglob("*.png"):
         if path.name != "00.png":
@@ -155,9 +149,6 @@ def test_imagenet_weights_out_of_reach_or_of_another_file(monkeypatch, tmp_path)
         resnet18_net(2, imagenet=True)
 
 
-# ---------------------------------------------------------------------- what a run folder holds
-
-
 def test_a_folder_that_has_changed_is_refused(fabric, root, tmp_path):
     out = tmp_path / "run"
     run(fabric, root, out)
@@ -178,9 +169,6 @@ def test_damaged_records_and_tables_are_told(fabric, root, tmp_path):
     with pytest.raises(InputError, match=r"source_only/phase\.json: damaged; remove"):
         run(fabric, root, out, "art", "photo", ("dann",))
     assert not (out / "seed0/dann").exists()
-
-
-# ------------------------------------------------------------------------ BatchNorm statistics
 
 
 def test_every_target_image_has_the_same_weight(fabric, root, tmp_path):

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from labor_lib.config import SHIFTS, SMOKE, Where, configure
+from labor_lib.lab import classification as lab
 from labor_lib.lab import runs
 from labor_lib.lab.ui import guide
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, resolve
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-# -------------------------------------------------------------------------------------- the tree
 
 
 def test_every_question_is_asked_and_every_advice_given():
@@ -52,34 +52,15 @@ def test_all_answers_together_lead_somewhere():
         assert guide.advise(**dict(way)) == guide.advise(**answers)
 
 
-@pytest.mark.parametrize(
-    ("answers", "name"),
-    [
-        ({}, "dann"),
-        ({"source": "no"}, "adabn"),
-        ({"labels": "ask"}, "both"),
-        ({"images": "few"}, "ccsa"),
-        ({"images": "few", "budget": "more"}, "joint"),
-        ({"images": "no"}, "source_only"),
-        ({"images": "no", "sources": "several", "labels": "all"}, "sagnet"),
-        ({"output": "pixel"}, "iast"),
-        ({"output": "pixel", "labels": "ask", "answer": "pixels"}, "spl"),
-        ({"classes": "new", "output": "pixel"}, "open_set"),
-    ],
-)
-def test_answers_lead_where_they_should(answers, name):
-    assert guide.advise(**answers).name == name
-
-
-# ------------------------------------------------------------------------------------------- code
-
-
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """No finished run, and trainings of a few steps."""
     monkeypatch.setenv("LABOR_RUN", "small")
     monkeypatch.setenv("LABOR_HOME", str(tmp_path))
     monkeypatch.setattr(runs, "preset", lambda name: replace(SMOKE, preset=name))
+    drawn = lab.styles(0)
+    few = {name: domain.take(list(range(0, 420, 5))) for name, domain in drawn.items()}
+    monkeypatch.setattr(lab, "styles", lambda seed: few)
     for name in ("textured", "fonts", "styles"):
         config = SHIFTS[name]
         short = {"steps": 6, "finetune_steps": 3, "batch_size": 8}

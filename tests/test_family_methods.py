@@ -12,24 +12,10 @@ from torch.nn import functional as F
 
 from labor_lib.config import STYLES, CcsaConfig, DannConfig, SagNetConfig
 from labor_lib.errors import InputError
-from labor_lib.methods.ccsa import ccsa_loss, ccsa_step, contrastive_loss, distances, make_pairs
-from labor_lib.methods.dann import (
-    Discriminator,
-    dann_step,
-    domain_loss,
-    reversal_scale,
-    reverse_gradient,
-)
+from labor_lib.methods import sagnet
+from labor_lib.methods.ccsa import ccsa_step, contrastive_loss, distances, make_pairs
+from labor_lib.methods.dann import Discriminator, dann_step, reversal_scale, reverse_gradient
 from labor_lib.methods.erm import erm_step, joint_step, target_step
-from labor_lib.methods.sagnet import (
-    adversarial_loss,
-    early_affines,
-    pooled_step,
-    randomise_content,
-    randomise_style,
-    sagnet_networks,
-    sagnet_step,
-)
 from labor_lib.nets.digits import CcsaNet, DannNet, resnet18_net, small_net
 from labor_lib.train import Batch
 
@@ -58,15 +44,7 @@ def sgd(parameters, rate=0.1):
     return torch.optim.SGD(parameters, rate)
 
 
-def changed(before: nn.Module, after: nn.Module) -> set[str]:
-    """Names of the parameters that differ."""
-    old = dict(before.named_parameters())
-    return {name for name, p in after.named_parameters() if not torch.equal(old[name], p)}
-
-
 # ------------------------------------------------------------------------------------ networks
-
-
 def test_ccsa_net_has_the_authors_layers():
     net = CcsaNet()
     sizes = [tuple(m.weight.shape) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -100,8 +78,10 @@ def test_every_network_is_features_then_classifier(build, shape):
         torch.testing.assert_close(net.run(early, first=2).mean((2, 3)), features)
         if build is resnet18_net:  # stem, layers 1 and 2, as the authors cut
             assert early.shape == (2, 128, 8, 8)
-            assert len(early_affines(net, 2)) == 2 * (1 + 4 + 5)
-            style = sagnet_networks(net, build(5), cut_after(2))["style"]  # the rest, its own
+            assert len(sagnet.early_affines(net, 2)) == 2 * (1 + 4 + 5)
+            style = sagnet.sagnet_networks(net, build(5), cut_after(2))[
+                "style"
+            ]  # the rest, its own
             assert style(early).shape == (2, 5)
             assert not {*style.parameters()} & {*net.parameters()}
 
@@ -110,9 +90,9 @@ def test_every_network_is_features_then_classifier(build, shape):
     ("ask", "message"),
     [
         (lambda: make_pairs(torch.tensor([0]), torch.tensor([2]), 3, 0), "labelled images in both"),
-        (lambda: randomise_style(torch.rand(2, 3, 1), *torch.ones(2, 2).long()), "2 pixels"),
-        (lambda: sagnet_networks(tiny_net(), tiny_net(1), cut_after(0)), "choose 1 to 2"),
-        (lambda: sagnet_networks(tiny_net(), tiny_net(1), cut_after(3)), "choose 1 to 2"),
+        (lambda: sagnet.randomise_style(torch.rand(2, 3, 1), *torch.ones(2, 2).long()), "2 pixels"),
+        (lambda: sagnet.sagnet_networks(tiny_net(), tiny_net(1), cut_after(0)), "choose 1 to 2"),
+        (lambda: sagnet.sagnet_networks(tiny_net(), tiny_net(1), cut_after(3)), "choose 1 to 2"),
     ],
 )
 def test_what_cannot_be_done_is_said(ask, message):
@@ -121,8 +101,6 @@ def test_what_cannot_be_done_is_said(ask, message):
 
 
 # ------------------------------------------------------------------------------------ baselines
-
-
 @pytest.mark.parametrize(
     ("step", "wanted"),
     [(erm_step, ("source",)), (target_step, ("target",)), (joint_step, ("source", "target"))],
@@ -144,8 +122,6 @@ def test_baselines_descend_the_cross_entropy_of_their_labels(fabric, step, wante
 
 
 # ----------------------------------------------------------------------------------------- DANN
-
-
 def test_reversed_gradient_is_minus_lambda_times_the_plain_one():
     torch.manual_seed(0)
     values = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
@@ -156,15 +132,6 @@ def test_reversed_gradient_is_minus_lambda_times_the_plain_one():
         torch.testing.assert_close(torch.autograd.grad(loss, values)[0], -scale * plain)
     for progress in (0, 0.1, 1):
         assert reversal_scale(progress) == pytest.approx(math.tanh(5 * progress))  # another form
-
-
-def test_domain_loss_by_loops():
-    torch.manual_seed(0)
-    source, target = torch.randn(3, 1, dtype=torch.double), torch.randn(5, 1, dtype=torch.double)
-    of_source = np.mean([math.log(1 + math.exp(z)) for z in source.flatten().tolist()])
-    of_target = np.mean([math.log(1 + math.exp(-z)) for z in target.flatten().tolist()])
-    expected = (of_source + of_target) / 2
-    assert domain_loss(source, target).item() == pytest.approx(expected, rel=1e-12)
 
 
 def dann_parts():
@@ -206,51 +173,7 @@ def test_dann_step_descends_and_ascends_at_once(fabric):
     assert max(g.abs().max() for g in of_domain) > 1e-4  # the adversary is alive
 
 
-def test_features_confuse_a_trained_discriminator(fabric):
-    """With the discriminator held still, the features' steps raise its loss."""
-    nets, opts = dann_parts()
-    batch = tiny_batch(count=16)
-    batch.target_images = F.avg_pool2d(batch.target_images, 3, 1, 1)  # BatchNorm undoes a shift
-
-    def told():
-        with torch.no_grad():
-            source, target = (
-                nets["discriminator"](nets["net"].features(images))
-                for images in (batch.source_images, batch.target_images)
-            )
-        return domain_loss(source, target).item()
-
-    opts["net"] = sgd(nets["net"], 0.0)
-    opts["discriminator"] = torch.optim.Adam(nets["discriminator"].parameters(), 3e-2)
-    for _ in range(100):
-        dann_step(fabric, nets, opts, batch, DannConfig())
-    learnt = told()
-    assert learnt < 0.4
-    opts["net"] = sgd(nets["net"].stages, 0.05)
-    opts["discriminator"] = sgd(nets["discriminator"], 0.0)
-    for _ in range(20):
-        dann_step(fabric, nets, opts, batch, DannConfig(weight=5.0))
-    assert told() > learnt + 0.1
-
-
 # ----------------------------------------------------------------------------------------- CCSA
-
-
-def test_ccsa_loss_by_loops():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(6, 3, dtype=torch.double), torch.tensor([0, 1, 2, 0, 1, 2])
-    first, second = torch.randn(2, 6, 3, dtype=torch.double)
-    same = torch.tensor([1, 0, 1, 0, 0, 1]).bool()
-    terms = []
-    for row, k, a, b, s in zip(*(x.tolist() for x in (logits, labels, first, second, same)),
-                               strict=True):  # fmt: skip
-        classification = math.log(sum(math.exp(z) for z in row)) - row[k]
-        pair = math.dist(a, b) ** 2 if s else max(0, 1.5 - math.dist(a, b)) ** 2
-        terms.append(0.6 * classification + 0.4 * pair)
-    found = ccsa_loss(logits, labels, distances(first, second), same, alpha=0.4, margin=1.5)
-    assert found.item() == pytest.approx(sum(terms) / 6, rel=1e-12)
-
-
 def test_equal_embeddings_have_a_finite_gradient():
     rows = torch.ones(2, 3, requires_grad=True)
     loss = contrastive_loss(distances(rows, torch.ones(2, 3)), torch.tensor([True, False]))
@@ -324,8 +247,6 @@ def test_ccsa_embeds_every_image_once_an_update(fabric):
 
 
 # --------------------------------------------------------------------------------------- SagNet
-
-
 def style_of(values):
     """Mean and variance (N - 1) over the pixels of every channel, by NumPy in float64."""
     flat = values.detach().double().numpy()
@@ -342,7 +263,7 @@ def test_sr_keeps_content_and_takes_exactly_the_mixed_statistics():
     torch.manual_seed(0)
     values = torch.randn(4, 3, 50, dtype=torch.double) * torch.rand(4, 3, 1) * 3 + 2
     other, weight = torch.tensor([2, 0, 3, 1]), torch.tensor([0.0, 0.25, 0.6, 1.0]).double()
-    mixed = randomise_style(values, other, weight, eps=0)
+    mixed = sagnet.randomise_style(values, other, weight, eps=0)
     mean, variance = style_of(values)
     w = weight.numpy()[:, None]
     found_mean, found_variance = style_of(mixed)
@@ -356,7 +277,7 @@ def test_cr_keeps_style_and_takes_detached_content():
     torch.manual_seed(0)
     values = (torch.randn(4, 3, 50, dtype=torch.double) * 2 + 1).requires_grad_()
     other = torch.tensor([2, 0, 3, 1])
-    mixed = randomise_content(values, other, eps=0)
+    mixed = sagnet.randomise_content(values, other, eps=0)
     for found, wanted in zip(style_of(mixed), style_of(values), strict=True):
         np.testing.assert_allclose(found, wanted)
     np.testing.assert_allclose(content(mixed), content(values)[other.numpy()], atol=1e-12)
@@ -367,24 +288,15 @@ def test_cr_keeps_style_and_takes_detached_content():
     assert (gradient[1:] == 0).all()
 
 
-def test_adversarial_loss_by_loops_and_least_where_nothing_is_known():
-    torch.manual_seed(0)
-    logits = torch.randn(3, 4, dtype=torch.double) * 2
-    terms = [math.log(sum(map(math.exp, row))) - z for row in logits.tolist() for z in row]
-    assert adversarial_loss(logits).item() == pytest.approx(np.mean(terms), rel=1e-5)
-    assert adversarial_loss(torch.zeros(2, 4)).item() == pytest.approx(math.log(4))
-    assert adversarial_loss(logits) > math.log(4)
-
-
 def cut_after(stages):
     return replace(STYLES, sagnet=SagNetConfig(stages=stages))
 
 
 def sagnet_parts(seed=0, stages=2, rate=0.1, clip=0.1):
     net = tiny_net(seed)
-    nets = {"net": net} | sagnet_networks(net, tiny_net(seed + 1), cut_after(stages))
+    nets = {"net": net} | sagnet.sagnet_networks(net, tiny_net(seed + 1), cut_after(stages))
     opts = {name: sgd(module, rate) for name, module in nets.items()}
-    opts["adversary"] = sgd(early_affines(net, stages), rate)
+    opts["adversary"] = sgd(sagnet.early_affines(net, stages), rate)
     return nets, opts, SagNetConfig(stages=stages, clip=clip)
 
 
@@ -394,7 +306,7 @@ def test_sagnet_step_against_autograd_written_out(fabric, stages):
     batch = tiny_batch()
     net, style = copy.deepcopy(nets["net"]), copy.deepcopy(nets["style"])
     torch.manual_seed(11)
-    losses = sagnet_step(fabric, nets, opts, batch, cfg)
+    losses = sagnet.sagnet_step(fabric, nets, opts, batch, cfg)
 
     torch.manual_seed(11)
     early = net.run(batch.source_images, last=stages)
@@ -412,7 +324,7 @@ def test_sagnet_step_against_autograd_written_out(fabric, stages):
     content_loss = F.cross_entropy(logits, batch.source_labels)
     style_loss = F.cross_entropy(style_logits, batch.source_labels)
     adversarial = -0.1 * style_logits.log_softmax(1).mean()
-    affines = early_affines(net, stages)
+    affines = sagnet.early_affines(net, stages)
 
     of_style = torch.autograd.grad(style_loss, list(style.parameters()), retain_graph=True)
     of_adversary = torch.autograd.grad(adversarial, affines, retain_graph=True)
@@ -432,30 +344,6 @@ def test_sagnet_step_against_autograd_written_out(fabric, stages):
         torch.testing.assert_close(new, old - 0.1 * g, rtol=1e-3, atol=1e-6)
 
 
-def test_the_adversary_moves_only_early_affines_and_confuses(fabric):
-    """With content and style networks held still, its steps lower the adversarial loss."""
-    nets, opts, cfg = sagnet_parts(clip=0.0)
-    batch = tiny_batch(count=16)
-    opts["net"] = sgd(nets["net"], 0.0)
-    opts["style"] = sgd(nets["style"], 0.3)
-    opts["adversary"] = sgd(early_affines(nets["net"], 2), 0.0)
-    for step in range(60):  # a style network that knows something
-        torch.manual_seed(step)
-        sagnet_step(fabric, nets, opts, batch, cfg)
-    opts["style"] = sgd(nets["style"], 0.0)
-    opts["adversary"] = sgd(early_affines(nets["net"], 2), 0.2)
-    before = copy.deepcopy(nets["net"])
-    trace = []
-    for _ in range(30):
-        torch.manual_seed(0)
-        trace.append(sagnet_step(fabric, nets, opts, batch, cfg)["adversarial"])
-    assert trace[-1] < trace[0] - 1e-3
-    moved = changed(before, nets["net"])
-    assert moved == {
-        f"stages.{s}.{p}.{w}" for s in (0, 1) for p in (1, 4) for w in ("weight", "bias")
-    }
-
-
 def test_pooled_step_is_domainbeds(fabric):
     """Three updates of a vector version, derived again with plain autograd."""
     net = tiny_net()
@@ -464,7 +352,7 @@ def test_pooled_step_is_domainbeds(fabric):
     opts = {name: sgd(module, 0.1) for name, module in nets.items()}
     plain, plain_style = copy.deepcopy(net), copy.deepcopy(style)
     torch.manual_seed(5)
-    losses = pooled_step(fabric, nets, opts, batch, SagNetConfig())
+    losses = sagnet.pooled_step(fabric, nets, opts, batch, SagNetConfig())
 
     def vectors():
         z = plain.features(batch.source_images)
@@ -501,10 +389,10 @@ def test_pooled_step_is_domainbeds(fabric):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("step", [sagnet_step, pooled_step])
+@pytest.mark.parametrize("step", [sagnet.sagnet_step, sagnet.pooled_step])
 def test_a_batch_of_one_image_is_one_clear_line(fabric, step):
     nets, opts, cfg = sagnet_parts()
-    if step is pooled_step:
+    if step is sagnet.pooled_step:
         nets["style"] = nn.Linear(nets["net"].width, CLASSES)
         nets["net"].eval()
     with pytest.raises(InputError, match="use a batch of at least 2"):

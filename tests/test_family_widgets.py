@@ -6,16 +6,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from test_family_alignment import points
+from torch.nn import functional as F
+from torch.testing import assert_close
 
+from labor_lib.data.classification import Domain
+from labor_lib.errors import InputError
+from labor_lib.lab import alignment
 from labor_lib.lab import family_viz as viz
-from labor_lib.lab.alignment import SmallShift
-from labor_lib.lab.ui import family, guide
+from labor_lib.lab.alignment import Points, SmallShift, align, learn_source, small_loss
+from labor_lib.lab.ui import guide
 from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
-
-# -------------------------------------------------------------------------- pairs pulled, pushed
+from labor_lib.methods.ccsa import ccsa_loss, distances, make_pairs
 
 
 @pytest.fixture
@@ -58,9 +62,6 @@ def test_every_control_of_the_playground_changes_the_picture(playground):
     assert isinstance(other.figure(), Figure)
     other.labels.value = 3
     assert other.error == ""
-
-
-# ------------------------------------------------------------------------------- which method
 
 
 @pytest.mark.parametrize("line", guide.leaves()[::5], ids=lambda line: line.advice.name)
@@ -147,16 +148,74 @@ def test_run_it_here(chooser, monkeypatch, capsys):
     assert chooser.outcome.value == ""
 
 
-def test_chooser_opens_a_cell_once_it_was_used(chooser, monkeypatch, capsys):
-    written = []
-    shell = SimpleNamespace(set_next_input=lambda text, replace: written.append((text, replace)))
-    monkeypatch.setattr(family, "get_ipython", lambda: shell)
-    chooser.open_cell()
-    assert written == [], "running all cells opens none"
-    chooser.data.value = "fonts"
-    chooser.open_cell()
-    assert written == [(guide.code("dann", "fonts"), False)]
-    assert "DANN, on 'fonts'" in capsys.readouterr().out
-    monkeypatch.setattr(family, "get_ipython", lambda: None)  # in a terminal
-    chooser.open_cell()
-    assert capsys.readouterr().out.strip() == guide.code("dann", "fonts").strip()
+def points(count: int, seed: int, move: float = 0.0) -> Points:
+    """Four clouds in 6 dimensions, `count` points each."""
+    noise = torch.randn(4 * count, 6, generator=torch.Generator().manual_seed(seed))
+    features = (2 * torch.eye(4, 6)).repeat_interleave(count, 0) + 0.6 * noise + move
+    return Points(features, torch.arange(4).repeat_interleave(count))
+
+
+@pytest.fixture
+def shift() -> SmallShift:
+    return SmallShift(tuple("abcd"), points(8, 0), points(7, 1, 0.7), points(20, 2, 0.7))
+
+
+@pytest.mark.parametrize(("alpha", "margin"), [(0.0, 1.0), (0.25, 1.0), (0.5, 5.0), (1.0, 0.0)])
+def test_the_loss_is_the_mean_of_both_passes(shift, alpha, margin):
+    few, weights = shift.labelled(3), learn_source(shift)
+    loss = small_loss(weights, shift.source, few, alpha, margin)
+
+    pairs = make_pairs(shift.source.labels, few.labels, 3, 0)
+    assert len(pairs) == len(shift.source) * len(few)  # with four classes: all there are
+    ends, labels = [], []
+    for group, places in ((shift.source, pairs.source), (few, pairs.target)):
+        ends.append(alignment.embed(weights, group.features)[places])
+        labels.append(group.labels[places])
+    distance, same = distances(*ends), labels[0] == labels[1]
+    passes = [
+        ccsa_loss(alignment.classify(weights, z), names, distance, same, alpha, margin)
+        for z, names in zip(ends, labels, strict=True)
+    ]
+    assert_close(loss, sum(passes) / 2)
+
+
+def test_the_source_alone_is_plain_cross_entropy(shift):
+    weights = learn_source(shift)
+    logits = alignment.classify(weights, alignment.embed(weights, shift.source.features))
+    expected = F.cross_entropy(logits, shift.source.labels)
+    assert_close(small_loss(weights, shift.source, None, 0.5, 1.0), expected)
+    assert (logits.argmax(1) == shift.source.labels).float().mean() > 0.95
+
+
+def test_alignment_pulls_one_class_and_leaves_the_margin(shift):
+    learnt = learn_source(shift)
+    one = align(shift, learnt, 3, 0.5, 1.0)
+    assert (len(one.frames) - 1) * alignment.EVERY == alignment.STEPS
+    before, after = one.distances(0), one.distances(-1)
+    assert after[one.same].mean() < 0.5 * before[one.same].mean()
+    assert (after[~one.same] > 1.0).mean() > 0.95
+    assert one.right(-1, one.few) == 100
+    again = align(shift, learn_source(shift), 3, 0.5, 1.0)
+    assert again.distances(-1) == pytest.approx(after), "the start is not changed by training"
+
+
+def domain(count: int, seed: int) -> Domain:
+    labels = torch.arange(10).repeat(count)
+    noise = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (len(labels), 1, 6, 6), generator=noise).to(torch.uint8)
+    return Domain("digits", tuple("0123456789"), images, labels)
+
+
+def test_a_small_shift_keeps_the_labelled_out_of_the_others():
+    source, target = domain(9, 0), domain(5, 1)
+    few = target.take(torch.cat([(target.labels == k).nonzero()[:2, 0] for k in range(10)]))
+    problem = SimpleNamespace(sources=(source,), few=few, target_train=target)
+    small = alignment.small_shift(problem, ("1", "7", "9", "4"), images=6)
+    assert (len(small.source), len(small.few), len(small.others)) == (24, 8, 12)
+    assert small.few.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert small.source.features.shape[1] == alignment.COMPONENTS
+    between = torch.cdist(small.few.features, small.others.features)
+    assert between.min() > 0.1
+    assert abs(small.source.features).max() < 10  # scaled: a step of Adam fits any images
+    with pytest.raises(InputError, match="no labelled target images"):
+        alignment.small_shift(SimpleNamespace(sources=(source,), few=None, target_train=target))

@@ -13,37 +13,10 @@ from torch.nn import functional as F
 from labor_lib.config import SHIFTS as FAMILY
 from labor_lib.config import SelectorConfig
 from labor_lib.errors import InputError
-from labor_lib.methods.adaptsegnet import (
-    adaptsegnet_step,
-    adversarial_loss,
-    discriminator_loss,
-    domain_loss,
-    probabilities,
-)
-from labor_lib.methods.iast import (
-    confidence_kld_loss,
-    entropy_loss,
-    iast_step,
-    pseudo_labels,
-    select_pseudo_labels,
-    self_training_loss,
-    update_thresholds,
-)
-from labor_lib.methods.labor import (
-    PixelSelector,
-    labor_step,
-    selector_loss,
-    selector_step,
-)
-from labor_lib.methods.mcd import l1_discrepancy, parameter_similarity
+from labor_lib.methods import iast, source_only
+from labor_lib.methods.adaptsegnet import adaptsegnet_step, adversarial_loss, probabilities
+from labor_lib.methods.labor import PixelSelector, labor_step, selector_loss, selector_step
 from labor_lib.methods.registry import MAIN, METHODS, resolve
-from labor_lib.methods.source_only import (
-    pixel_cross_entropy,
-    segmentation_loss,
-    source_only_step,
-    supervised_step,
-    supervised_target_step,
-)
 from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.nets.discriminator import OutputDiscriminator
 from labor_lib.train import Batch, build_nets, build_optimizers
@@ -93,8 +66,6 @@ def mean(values):
 
 
 # ------------------------------------------------------------------------------ cross-entropy
-
-
 def test_cross_entropy_of_both_outputs_by_loops():
     torch.manual_seed(0)
     main, auxiliary = torch.randn(2, 2, CLASSES, 3, 4) * 2
@@ -104,22 +75,14 @@ def test_cross_entropy_of_both_outputs_by_loops():
         known = pixels_of(enlarged(logits, (6, 8)), labels)
         return mean(-math.log(p[k]) for p, k in known if k != 255)
 
-    assert pixel_cross_entropy(main, labels).item() == pytest.approx(alone(main), rel=1e-5)
-    found = segmentation_loss([main, auxiliary], labels, 0.3)
+    assert source_only.pixel_cross_entropy(main, labels).item() == pytest.approx(
+        alone(main), rel=1e-5
+    )
+    found = source_only.segmentation_loss([main, auxiliary], labels, 0.3)
     assert found.item() == pytest.approx(alone(main) + 0.3 * alone(auxiliary), rel=1e-5)
 
 
-def test_pixel_cross_entropy_without_labels_is_zero():
-    logits = torch.randn(1, CLASSES, 3, 3, requires_grad=True)
-    loss = pixel_cross_entropy(logits, torch.full((1, 6, 6), 255))
-    loss.backward()
-    assert loss.item() == 0
-    assert (logits.grad == 0).all()
-
-
 # --------------------------------------------------------------------------------------- IAST
-
-
 @pytest.mark.parametrize("setting", ["paper_gta", "default", "loose"])
 def test_published_thresholds_and_labels(golden, setting):
     values = golden("iast.npz")
@@ -127,10 +90,10 @@ def test_published_thresholds_and_labels(golden, setting):
     batches = torch.from_numpy(values["probabilities"])
     thresholds = np.full(19, 0.9)
     for probs, expected in zip(batches, values[f"{setting}_thresholds"], strict=True):
-        thresholds = update_thresholds(thresholds, probs, alpha, beta, gamma)
+        thresholds = iast.update_thresholds(thresholds, probs, alpha, beta, gamma)
         np.testing.assert_allclose(thresholds, expected, rtol=0, atol=1e-7)
     settings = {"alpha": alpha, "beta": beta, "gamma": gamma, "start": 0.9}
-    labels = torch.stack(list(select_pseudo_labels(batches, 19, **settings))).numpy()
+    labels = torch.stack(list(iast.select_pseudo_labels(batches, 19, **settings))).numpy()
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, values[f"{setting}_labels"])
 
@@ -138,23 +101,11 @@ def test_published_thresholds_and_labels(golden, setting):
 def test_thresholds_at_their_limits():
     probs = torch.zeros(1, 2, 2, 2)
     probs[:, 0] = 1.0  # class 0 everywhere, certain; class 1 never
-    found = update_thresholds(np.array([0.9999, 0.6]), probs, 0.2, 0.0, 1.0)
+    found = iast.update_thresholds(np.array([0.9999, 0.6]), probs, 0.2, 0.0, 1.0)
     assert found[0] == 0.999
     assert found[1] == pytest.approx(float(np.float16(0.6)))  # only the threshold itself
     probs = torch.tensor([[0.5, 0.5, 0.25], [0.25, 0.25, 0.5], [0.25, 0.25, 0.25]])[None, :, None]
-    assert pseudo_labels(probs, np.array([0.5, 0.51, 0.0])).tolist() == [[[0, 0, 255]]]
-
-
-def test_regularisers_pull_the_right_way():
-    """Entropy makes ignored pixels surer, the other keeps labelled ones from over-confidence."""
-    logits = torch.tensor([2.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
-    here = torch.ones(1, 1, 1, dtype=torch.bool)
-    (surer,) = torch.autograd.grad(entropy_loss(logits, here), logits)
-    assert surer[0, 0, 0, 0] < 0
-    (flatter,) = torch.autograd.grad(confidence_kld_loss(logits, here), logits)
-    assert flatter[0, 0, 0, 0] > 0
-    for loss in (entropy_loss, confidence_kld_loss):
-        assert loss(logits, ~here).item() == 0
+    assert iast.pseudo_labels(probs, np.array([0.5, 0.51, 0.0])).tolist() == [[[0, 0, 255]]]
 
 
 def test_self_training_loss_adds_three_weighted_parts(tiny):
@@ -167,33 +118,11 @@ def test_self_training_loss_adds_three_weighted_parts(tiny):
         + 2.0 * mean(-sum(q * math.log(q) for q in p) / CLASSES for p, k in everything if k == 255)
         + 0.4 * mean(-sum(map(math.log, p)) / CLASSES**2 for p, k in everything if k != 255)
     )
-    found = self_training_loss(logits, labels, replace(tiny, self_training=settings))
+    found = iast.self_training_loss(logits, labels, replace(tiny, self_training=settings))
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 # -------------------------------------------------------------------------------- AdaptSegNet
-
-
-@pytest.mark.parametrize("domain", [0.0, 1.0])
-def test_domain_loss_closed_form(domain):
-    logits = torch.tensor([[-3.0, 0.0], [0.5, 4.0]])
-    beliefs = [1 / (1 + math.exp(-v)) for v in logits.flatten().tolist()]
-    expected = mean(-math.log(b if domain else 1 - b) for b in beliefs)
-    assert domain_loss(logits, domain).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_adversary_and_discriminator_want_opposite_things():
-    source, target = torch.tensor([-1.0, 0.3]), torch.tensor([0.7, 2.0])
-
-    def softplus(values):
-        return mean(math.log1p(math.exp(v)) for v in values)
-
-    confused = softplus(target.tolist())  # target output called source, 0
-    told = (softplus(source.tolist()) + softplus((-target).tolist())) / 2
-    assert adversarial_loss(target).item() == pytest.approx(confused, rel=1e-6)
-    assert discriminator_loss(source, target).item() == pytest.approx(told, rel=1e-6)
-
-
 class Levels(nn.Module):
     """A segmenter of one or two outputs, small enough for hand-written steps."""
 
@@ -314,7 +243,7 @@ def self_training(target, batch):
         (labor_step, 1, labelled_target),
         (labor_step, 2, labelled_target),
         (labor_step, 1, None),  # without answers it is AdaptSegNet's
-        (iast_step, 1, self_training),
+        (iast.iast_step, 1, self_training),
     ],
 )
 def test_adversarial_steps_by_hand(fabric, tiny, step, levels, on_target):
@@ -334,9 +263,9 @@ def test_adversarial_steps_by_hand(fabric, tiny, step, levels, on_target):
 @pytest.mark.parametrize(
     ("step", "domains"),
     [
-        (source_only_step, ("source",)),
-        (supervised_target_step, ("target",)),
-        (supervised_step, ("source", "target")),
+        (source_only.source_only_step, ("source",)),
+        (source_only.supervised_target_step, ("target",)),
+        (source_only.supervised_step, ("source", "target")),
     ],
 )
 def test_supervised_steps_by_hand(fabric, tiny, step, domains):
@@ -376,55 +305,7 @@ def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level)
     assert belief_in_source() > before
 
 
-def test_discriminator_learns_to_tell_the_domains(fabric, tiny):
-    """Source ends below zero and target above it."""
-    config, nets, opts, batch = material(tiny, 1)
-    config = replace(config, adversarial=replace(config.adversarial, level_weights=(0.0,)))
-    opts["segmenter"] = torch.optim.SGD(nets["segmenter"].parameters(), 0.0)
-    opts["discriminator0"] = torch.optim.Adam(nets["discriminator0"].parameters(), 1e-2)
-    batch.target_images = batch.target_images * 0.1 + 2
-    for _ in range(40):
-        adaptsegnet_step(fabric, nets, opts, batch, config)
-    with torch.no_grad():
-        source, target = (
-            discriminators(nets)[0](nets["segmenter"](images)[0].softmax(1)).mean().item()
-            for images in (batch.source_images, batch.target_images)
-        )
-    assert source < 0 < target
-
-
-# ---------------------------------------------------------------------------------------- MCD
-
-
-def test_l1_discrepancy_by_loops():
-    torch.manual_seed(0)
-    first, second = torch.randn(2, 2, CLASSES, 3, 4) * 2
-    none = torch.zeros(2, 3, 4, dtype=torch.long)
-    pairs = zip(pixels_of(first, none), pixels_of(second, none), strict=True)
-    expected = mean(abs(a - b) for (p, _), (q, _) in pairs for a, b in zip(p, q, strict=True))
-    assert l1_discrepancy(first, second).item() == pytest.approx(expected, rel=1e-5)
-    assert l1_discrepancy(first, first).item() == 0
-
-
-def test_parameter_similarity_is_a_cosine():
-    torch.manual_seed(0)
-    a, b = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
-    u, v = (
-        np.concatenate([p.detach().double().numpy().ravel() for p in m.parameters()])
-        for m in (a, b)
-    )
-    expected = u @ v / math.sqrt((u @ u) * (v @ v))
-    assert parameter_similarity(a, b).item() == pytest.approx(expected, abs=1e-6)
-    assert parameter_similarity(a, a).item() == pytest.approx(1)
-    with torch.no_grad():
-        for p, q in zip(a.parameters(), b.parameters(), strict=True):
-            q.copy_(-2 * p)
-    assert parameter_similarity(a, b).item() == pytest.approx(-1)
-
-
 # ------------------------------------------------------------------------------ pixel selector
-
-
 def small_segmenter(seed=0):
     torch.manual_seed(seed)
     net = SmallDeepLab(CLASSES, widths=(6, 8, 8, 10), rates=(1, 2))
@@ -469,15 +350,6 @@ def test_loss_6_makes_the_mask_grow(fabric, discrepancy):
         shares[weight] = [losses["mask_share"] for losses in trace]
     assert shares[5.0][-1] > shares[0.0][-1] + 0.05
     assert shares[5.0][-1] > shares[5.0][0] + 0.05
-
-
-@pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
-def test_copies_never_disagree(fabric, discrepancy):
-    settings = SelectorConfig(discrepancy=discrepancy, weight=5.0, reinitialise=False, noise=0.0)
-    selector, trace = train_selector(fabric, settings)
-    assert [losses["mask_share"] for losses in trace] == [0.0] * len(trace)
-    first, second = selector.first.state_dict(), selector.second.state_dict()
-    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
@@ -545,25 +417,7 @@ def test_heads_are_drawn_anew_or_copied_with_noise():
     assert moved(noisy.first, noisy.second)
 
 
-@pytest.mark.parametrize("train_backbone", [False, True])
-def test_backbone_is_frozen_unless_told(fabric, train_backbone):
-    settings = SelectorConfig(train_backbone=train_backbone)
-    segmenter = small_segmenter()
-    selector, _ = train_selector(fabric, settings, steps=3)
-    same = all(
-        torch.equal(value, selector.backbone.state_dict()[key])
-        for key, value in segmenter.backbone.state_dict().items()
-    )
-    assert same is not train_backbone
-    gradients = [p.grad is not None for p in selector.backbone.parameters()]
-    assert all(gradients) if train_backbone else not any(gradients)
-    for head in (selector.first, selector.second):
-        assert all(p.grad.abs().max() > 0 for p in head.parameters())
-
-
 # ------------------------------------------------------------------------------------ registry
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_a_step(fabric, tiny, name):
     method = METHODS[name]

@@ -3,11 +3,13 @@
 import ast
 import json
 import re
+from contextlib import nullcontext
 
 import nbformat
 import pytest
 
 from labor_lib.errors import InputError
+from labor_lib.lab.exercises import check, require
 from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
 from tools import notebooks as tool
 from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults
@@ -104,8 +106,6 @@ def test_exercises_are_open_and_solutions_run_the_same_checks(path):
     assert all(f"Exercise {number}: right." in printed(solution) for number in checks(path))
 
 
-# ------------------------------------------------------------------------------------ the map
-
 CARD = "# 03 · Three\nA question?\n\n| | |\n|---|---|\n| **Goal** | To see three |\n"
 
 
@@ -143,9 +143,6 @@ def test_the_readme_has_the_map(tmp_path):
     assert copy.read_bytes() == readme.read_bytes()
 
 
-# ----------------------------------------------------------------- the tool that keeps them
-
-
 def small_book(*outputs):
     cell = nbformat.v4.new_code_cell("1", outputs=list(outputs))
     return nbformat.v4.new_notebook(cells=[cell])
@@ -172,3 +169,28 @@ def test_clean_keeps_what_a_reader_without_a_kernel_can_see():
     clean(book)
     (left,) = book.cells[0].outputs
     assert dict(left.data) == {"text/plain": f"Explorer: {STATIC}"}
+
+
+def open_one():
+    raise NotImplementedError
+
+
+def wrong():
+    assert 1 == 2, "one is\nnot two"
+
+
+@pytest.mark.parametrize(
+    ("solution", "error", "line"),
+    [
+        (open_one, NotImplementedError, "Exercise 1 is open"),
+        (wrong, AssertionError, "Exercise 1, not yet (AssertionError): one is not two"),
+        (lambda: {}["missing"], KeyError, "Exercise 1, not yet (KeyError): 'missing'"),
+        (lambda: None, None, "Exercise 1: right."),
+    ],
+)
+def test_check_tells_and_require_raises(capsys, solution, error, line):
+    check(1, solution)
+    assert capsys.readouterr().out.startswith(line)
+    with pytest.raises(error) if error else nullcontext():
+        require(1, solution)
+    assert capsys.readouterr().out == ("" if error else line + "\n")

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +12,12 @@ from torch import nn
 
 from labor_lib import runtime
 from labor_lib.errors import InputError
-from labor_lib.runtime import (
-    Progress,
-    best_device,
-    best_precision,
-    derive_seed,
-    load_weights,
-    make_fabric,
-    read_json,
-    save_weights,
-    seed_everything,
-    versions,
-    write_json,
-    write_text,
-    writing,
-)
-
-# ------------------------------------------------------------------------------ files
 
 
 def test_writing_replaces_the_file(tmp_path):
     path = tmp_path / "deep" / "file.txt"
-    write_text(path, "old")
-    with writing(path) as temporary:
+    runtime.write_text(path, "old")
+    with runtime.writing(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
         assert temporary.parent == path.parent  # a rename must not cross file systems
@@ -51,7 +33,7 @@ def test_writing_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch, before,
     if before:
         path.write_text(before)
     if where == "body":
-        with pytest.raises(KeyboardInterrupt), writing(path) as temporary:  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), runtime.writing(path) as temporary:  # noqa: PT012
             temporary.write_text("half")
             raise KeyboardInterrupt
     else:
@@ -63,23 +45,20 @@ def test_writing_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch, before,
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, full_disk)
             with pytest.raises(OSError, match="No space left"):
-                write_text(path, "new")
+                runtime.write_text(path, "new")
     assert [p.read_text() for p in tmp_path.iterdir()] == ([before] if before else [])
 
 
 def test_json_round_trip_and_damage(tmp_path):
     path = tmp_path / "some.json"
-    write_json(path, {"a": [1, 2.5, None], "b": "ü", "versions": versions()})
-    found = read_json(path)
+    runtime.write_json(path, {"a": [1, 2.5, None], "b": "ü", "versions": runtime.versions()})
+    found = runtime.read_json(path)
     assert (found["a"], found["b"]) == ([1, 2.5, None], "ü")
     assert found["versions"]["numpy"] == np.__version__
     for damaged in (b'{"a": [1', b"\xff\xfe\x00"):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"some\.json: not JSON[^\n]*\Z"):
-            read_json(path)
-
-
-# ------------------------------------------------------------------------ checkpoints
+            runtime.read_json(path)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +71,11 @@ def test_json_round_trip_and_damage(tmp_path):
 )
 def test_weights_of_another_architecture(tmp_path, other, wrong):
     path = tmp_path / "net.safetensors"
-    save_weights(nn.Linear(3, 4), path)
+    runtime.save_weights(nn.Linear(3, 4), path)
     before = [p.detach().clone() for p in other.parameters()]
     message = rf"net\.safetensors: .*another architecture.*{wrong}[^\n]*\Z"
     with pytest.raises(InputError, match=message):
-        load_weights(other, path)
+        runtime.load_weights(other, path)
     assert all(map(torch.equal, before, other.parameters()))
 
 
@@ -105,37 +84,31 @@ def test_weights_come_back_or_are_said_to_be_damaged(tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     net(torch.randn(2, 3, 5, 5))  # moves the BatchNorm buffers
     with pytest.raises(InputError, match=r"net\.safetensors: no such file; remove .*"):
-        load_weights(net, path)
-    save_weights(net, path)
+        runtime.load_weights(net, path)
+    runtime.save_weights(net, path)
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    load_weights(other, path)
+    runtime.load_weights(other, path)
     torch.testing.assert_close(other.state_dict(), net.state_dict(), rtol=0, atol=0)
     whole = path.read_bytes()
     for damaged in (whole[:-5], whole[:20], b"", b"not a checkpoint at all"):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"net\.safetensors: damaged[^\n]*\Z"):
-            load_weights(net, path)
-
-
-# ------------------------------------------------------------------------------ seeds
+            runtime.load_weights(net, path)
 
 
 def test_seeds_are_the_same_everywhere_and_set_all_generators():
-    assert derive_seed(0, "stage", 1) == 3458482323458228181
+    assert runtime.derive_seed(0, "stage", 1) == 3458482323458228181
     digest = hashlib.sha256(b"0/stage/1").hexdigest()
-    assert derive_seed(0, "stage", 1) == int(digest[:16], 16) // 2
-    assert len({derive_seed(a, b) for a in range(20) for b in range(20)}) == 400
+    assert runtime.derive_seed(0, "stage", 1) == int(digest[:16], 16) // 2
+    assert len({runtime.derive_seed(a, b) for a in range(20) for b in range(20)}) == 400
 
     def draw(*parts):
-        seed_everything(*parts)
+        runtime.seed_everything(*parts)
         return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
 
     first, again, other = draw(1, "a"), draw(1, "a"), draw(2, "a")
     assert first == again
     assert all(a != b for a, b in zip(first, other, strict=True))
-
-
-# ---------------------------------------------------------------- devices, precisions
 
 
 @pytest.mark.parametrize(
@@ -151,13 +124,13 @@ def test_make_fabric_refuses(monkeypatch, arguments, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=message):
-        make_fabric(*arguments)
+        runtime.make_fabric(*arguments)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", "bfloat16"), ("auto", "float32")])
 def test_make_fabric_on_the_cpu(monkeypatch, precision, dtype):
     monkeypatch.setattr(runtime, "best_precision", lambda device: "32-true")
-    fabric = make_fabric("cpu", precision)
+    fabric = runtime.make_fabric("cpu", precision)
     assert fabric.device.type == "cpu"
     with fabric.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == getattr(torch, dtype)
@@ -188,19 +161,5 @@ def test_best_device_and_precision(monkeypatch, cuda, mps, bf16, device, precisi
         else:
             on = bf16 and "avx512" in probe  # one of them is enough
             monkeypatch.setattr(torch.cpu, probe, lambda on=on: on, raising=False)
-    assert best_device() == device
-    assert best_precision(device) == precision
-
-
-def test_progress_tells_phase_losses_and_time_left(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # in a notebook the bar vanishes
-    for steps in (2, 0):  # 0: an evaluation alone; nothing to say
-        progress = Progress()
-        progress.expect(steps)
-        progress.phase("DANN, seed 0")
-        progress.step({"domain": 0.6931})
-        progress.step({"domain": 0.5})
-        progress.close()
-        line = capsys.readouterr().err
-        for said in ("DANN, seed 0", "2/2 steps", "left", "domain 0.500"):
-            assert (said in line) == (steps > 0)
+    assert runtime.best_device() == device
+    assert runtime.best_precision(device) == precision

@@ -1,6 +1,5 @@
 """Each reader on tiny folders in the published layout, every bad input, and real CamVid."""
 
-import pickle
 import re
 import warnings
 import zlib
@@ -18,7 +17,6 @@ from labor_lib.data.segmentation import (
     LAYOUTS,
     SegmentationFolder,
     evaluation_split,
-    joint_transform,
 )
 from labor_lib.errors import InputError
 from labor_lib.labels import CAMVID11, CITYSCAPES19, SYNTHIA16
@@ -109,8 +107,6 @@ def layout(request) -> str:
 
 
 # ------------------------------------------------------------------------------ good folders
-
-
 def test_reads_published_layout(tmp_path, layout):
     write(tmp_path, layout)
     data = folder(tmp_path, layout)
@@ -158,24 +154,7 @@ def test_cache_keeps_tensors(tmp_path, layout):
         fresh.image(0)  # without a cache the file is read
 
 
-def test_without_labels(tmp_path, layout):
-    write(tmp_path, layout)
-    for i in range(2):
-        paths(tmp_path, layout, i)[1].unlink()
-    data = folder(tmp_path, layout, labels=False, cache=True)
-    data.check()
-    paths(tmp_path, layout, 0)[1].write_bytes(b"")  # where they exist they are not opened
-    folder(tmp_path, layout, labels=False).check()
-    assert isinstance(data[0], torch.Tensor)
-    assert data[0].shape == (3, *SIZE)
-    for read in (data.label, data.native_label):
-        with pytest.raises(RuntimeError, match="only reachable through the annotation oracle"):
-            read(0)
-
-
 # ------------------------------------------------------------------------------ bad folders
-
-
 def refused(root: Path, layout: str, message: str, split: str = "train", **settings) -> None:
     """Opening the folder raises InputError of one line that has `message`."""
     with pytest.raises(InputError, match=re.escape(message) + r"[^\n]*\Z"):
@@ -312,8 +291,6 @@ def test_check_of_a_sample_finds_what_stops_a_run_later(tmp_path):
 
 
 # ------------------------------------------------------------------------------ split to score on
-
-
 @pytest.mark.parametrize("layout", ["cityscapes", "camvid"])
 def test_scored_on_test_where_it_has_labels(tmp_path, layout):
     write(tmp_path, layout, "test")
@@ -330,8 +307,6 @@ def test_scored_on_test_where_it_has_labels(tmp_path, layout):
 
 
 # ------------------------------------------------------------------------------ a further layout
-
-
 def test_worked_example_of_a_layout(tmp_path, monkeypatch):
     """The layout that docs/ adds reads a folder of that shape."""
     monkeypatch.setattr("labor_lib.data.segmentation.LAYOUTS", dict(LAYOUTS))
@@ -346,30 +321,7 @@ def test_worked_example_of_a_layout(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------ transform
-
-
-def test_values_and_types():
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (3, 4, 6), generator=generator, dtype=torch.uint8)
-    label = image[0] % 19
-    label[0, 0] = 255
-    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    before = image.clone()
-    x, y = pickle.loads(pickle.dumps(joint_transform(False, mean, std)))(image, label)
-    assert (type(x), type(y)) == (torch.Tensor, torch.Tensor)
-    assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
-    assert y[0, 0] == 255  # not scaled
-    for c in range(3):
-        torch.testing.assert_close(x[c], (image[c] / 255 - mean[c]) / std[c])
-    assert torch.equal(image, before)
-    x, y = joint_transform(False)(image, None)
-    assert y is None
-    torch.testing.assert_close(x, (image / 255 - 0.45) / 0.25)
-
-
 # ------------------------------------------------------------------------------ real data
-
-
 def test_real_camvid(shared):
     data = folder(shared / "data" / "camvid", "camvid", "val", size=(180, 240))
     assert len(data) == 101

@@ -62,8 +62,6 @@ def disagreement(first, second, taken):
 
 
 # ----------------------------------------------------------------------------- every rule
-
-
 @pytest.mark.parametrize("budget", [1, 7, 10_000])
 @pytest.mark.parametrize("rule", RULES)
 def test_budget_and_taken_are_respected(rule, budget):
@@ -94,8 +92,6 @@ def test_same_generator_same_question(rule):
 
 
 # -------------------------------------------------------------------------------- SPL, PPL
-
-
 def test_spl_asks_the_whole_mask():
     first, second, taken = random_case(7)
     asked = ask("spl", first, second, 10_000, taken)
@@ -139,8 +135,6 @@ def test_ppl_by_loops(seed, absent, cap):
 
 
 # ------------------------------------------------------------------- random, sampled, margin
-
-
 @pytest.mark.parametrize("rule", ["random", "spl"])
 def test_samples_are_uniform(rule):
     """2000 equal images: every allowed pixel is asked equally often, the others never."""
@@ -176,8 +170,6 @@ def test_margin_asks_the_smallest():
 
 
 # ---------------------------------------------------------------------------------- record
-
-
 def answered(counts, seed=0) -> Selection:
     numbers = np.random.default_rng(seed)
     positions = [np.sort(numbers.choice(99, n, replace=False)) for n in counts]
@@ -244,21 +236,7 @@ def test_damaged_file(tmp_path, damage):
         Selection.load(path)
 
 
-def test_merge_keeps_both_in_order():
-    one, two = answered((2, 0, 3), 1), answered((0, 4, 1), 2)
-    merged = one.merge(two)
-    for i in range(3):
-        both = one.positions[i].tolist() + two.positions[i].tolist()
-        assert merged.positions[i].tolist() == both
-        assert merged.answers[i].tolist() == one.answers[i].tolist() + two.answers[i].tolist()
-    assert [len(positions) for positions in one.positions] == [2, 0, 3]
-    with pytest.raises(ValueError, match="zip"):
-        one.merge(answered((1, 1)))
-
-
 # ---------------------------------------------------------------------------- a whole split
-
-
 @pytest.fixture
 def segmenter():
     torch.manual_seed(0)
@@ -436,8 +414,9 @@ def test_train_selector_leaves_the_segmenter_alone(fabric, tiny, segmenter, targ
     assert len(seen) == 9
     for key, value in segmenter.state_dict().items():
         assert torch.equal(value, before[key])
-        if key.startswith("backbone.") and (not train_backbone or "running" in key):
-            assert torch.equal(one.state_dict()[key], value)
+        if key.startswith("backbone.") and value.is_floating_point():
+            same = torch.equal(one.state_dict()[key], value)
+            assert same == (not train_backbone or "running" in key), key
     states = [selector.state_dict() for selector in (one, again, other)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(

@@ -7,35 +7,26 @@ import pytest
 import torch
 from torch import nn
 
+from labor_lib import train
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.runtime import derive_seed, make_fabric, seed_everything
-from labor_lib.train import (
-    ShuffledBatches,
-    build_nets,
-    image_batches,
-    predict,
-    ramp_and_decay,
-    segmentation_batches,
-    train_segmenter,
-)
 
 CPU = torch.device("cpu")
 
+
 # --------------------------------------------------------------------------------- sampler
-
-
 def test_sampler_is_a_permutation_each_epoch():
-    steps = list(ShuffledBatches(7, 3, 0, 14, seed=5))
+    steps = list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
     flat = [number for step in steps for number in step]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert steps == list(ShuffledBatches(7, 3, 0, 14, seed=5))
-    assert steps != list(ShuffledBatches(7, 3, 0, 14, seed=6))
-    for step in ShuffledBatches(4, 10, 0, 6, seed=2):  # more than there are
+    assert steps == list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
+    assert steps != list(train.ShuffledBatches(7, 3, 0, 14, seed=6))
+    for step in train.ShuffledBatches(4, 10, 0, 6, seed=2):  # more than there are
         assert len(step) == 10
         assert set(step) == set(range(4))
 
@@ -43,15 +34,15 @@ def test_sampler_is_a_permutation_each_epoch():
 @pytest.mark.parametrize(("images", "batch_size"), [(1, 1), (4, 10), (7, 3), (100, 3)])
 @pytest.mark.parametrize("start", [1, 6, 19])
 def test_sampler_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
-    whole = list(ShuffledBatches(images, batch_size, 0, 20, seed=1))
-    tail = ShuffledBatches(images, batch_size, start, 20, seed=1)
+    whole = list(train.ShuffledBatches(images, batch_size, 0, 20, seed=1))
+    tail = train.ShuffledBatches(images, batch_size, start, 20, seed=1)
     assert list(tail) == whole[start:]
     assert len(tail) == 20 - start
 
 
 @pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
 def test_ramp_and_decay_closed_form(ramp, power):
-    found = [ramp_and_decay(step, 20, ramp, power) for step in range(20)]
+    found = [train.ramp_and_decay(step, 20, ramp, power) for step in range(20)]
     for step, factor in enumerate(found):
         rising = (step + 1) / ramp if ramp and step + 1 < ramp else 1
         assert factor == pytest.approx(rising * (1 - step / 20) ** power)
@@ -59,16 +50,14 @@ def test_ramp_and_decay_closed_form(ramp, power):
 
 
 # ---------------------------------------------------------------------------------- stream
-
-
 def batches(fabric, config, folder, labels=None, **settings):
     """(images, labels) of every step."""
-    whole = segmentation_batches(fabric, config, None, folder, labels, **settings)
+    whole = train.segmentation_batches(fabric, config, None, folder, labels, **settings)
     return ((batch.target_images, batch.target_labels) for batch in whole(0))
 
 
 def numbers(images, batch_size, steps, seed):
-    return ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
+    return train.ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -109,26 +98,13 @@ def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
 
 
 # ------------------------------------------------------------------------------- inference
-
-
-def test_image_batches_in_order_or_as_numbered(tiny, pictures):
-    folder = pictures(7)
-    expected = (folder.images.double() / 255 - 0.45) / 0.25
-    config = replace(tiny, data=replace(tiny.data, inference_batch=3))
-    found = list(image_batches(folder, config, CPU))
-    assert [len(images) for images in found] == [3, 3, 1]
-    torch.testing.assert_close(torch.cat(found).double(), expected, rtol=0, atol=1e-6)
-    (images,) = image_batches(folder, config, CPU, [torch.tensor([5, 0])])
-    torch.testing.assert_close(images.double(), expected[[5, 0]], rtol=0, atol=1e-6)
-
-
 def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
     class Two(nn.Module):
         def forward(self, images):
             return [images[:, :, ::2, ::2], -images]
 
     images = torch.randn(2, 3, 8, 12)
-    probs = predict(fabric, Two(), images, (8, 12))
+    probs = train.predict(fabric, Two(), images, (8, 12))
     full = nn.functional.interpolate(images[:, :, ::2, ::2].double(), (8, 12), mode="bilinear")
     expected = full.exp() / full.exp().sum(dim=1, keepdim=True)
     torch.testing.assert_close(probs.double(), expected, rtol=0, atol=1e-6)
@@ -172,8 +148,6 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
 
 
 # -------------------------------------------------------------------------------- the loop
-
-
 @pytest.fixture
 def material(make_folder):
     source = make_folder("gta5", count=5, cache=True)
@@ -184,7 +158,7 @@ def material(make_folder):
 
 def fresh(config):
     seed_everything(7, "networks")
-    return build_nets(config, 14)
+    return train.build_nets(config, 14)
 
 
 class Killed(Exception):
@@ -200,7 +174,7 @@ def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, ste
         if len(done) == kill_at:
             raise Killed
 
-    history = train_segmenter(
+    history = train.train_segmenter(
         fabric, nets, step, config, *material,
         steps=steps, learning_rate=1e-2, seed=3, checkpoint=checkpoint, on_step=on_step,
     )  # fmt: skip

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from labor_lib.lab import scene, viz
-from labor_lib.lab.family_viz import STYLES
+from labor_lib.lab import family_viz, scene, viz
 from labor_lib.lab.scene import Scene
 from labor_lib.labels import IGNORE, STREETS14, colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
@@ -53,22 +52,18 @@ def legend_texts(figure):
 
 
 # ------------------------------------------------------------------------------------- styles
-
-
 def test_every_method_has_its_own_style():
     bare = {name: replace(method, style=None) for name, method in METHODS.items()}
     for styles in (
         [viz.style_of(method) for method in METHODS],
         [viz.style_of(method, bare) for method in METHODS],  # what the kind of labels gives
-        list(STYLES.values()),
+        list(family_viz.STYLES.values()),
     ):
         assert len({(style.colour, style.marker) for style in styles}) == len(styles)
-    assert set(STYLES) == set(CLASSIFICATION)
+    assert set(family_viz.STYLES) == set(CLASSIFICATION)
 
 
 # ------------------------------------------------------------------------------------- curves
-
-
 @pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0)])
 def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     figure = viz.budget_curve(table, axis)
@@ -122,15 +117,9 @@ def test_time_bars_are_differences_of_the_sums(table):
 
 
 def test_selector_trace_shows_every_stage():
-    trace = pd.DataFrame(
-        {
-            "method": ["ppl"] * 4,
-            "stage": [1, 1, 2, 2],
-            "step": [0, 1, 0, 1],
-            "mask_share": [0.1, 0.2, 0.3, 0.4],
-            "loss5": [4.0, 3.0, 2.0, 1.0],
-            "loss6": [-1.0, -2.0, -3.0, -4.0],
-        }
+    trace = pd.DataFrame({"method": "ppl", "stage": [1, 1, 2, 2], "step": [0, 1, 0, 1]})
+    trace = trace.assign(
+        mask_share=[0.1, 0.2, 0.3, 0.4], loss5=[4.0, 3, 2, 1], loss6=[-1.0, -2, -3, -4]
     )
     figure = viz.selector_trace(trace)
     mask, loss5, loss6 = figure.axes
@@ -141,7 +130,6 @@ def test_selector_trace_shows_every_stage():
 
 
 # ----------------------------------------------------------------------------------- pictures
-
 PHOTO = np.full((8, 16, 3), 200, np.uint8)
 
 
@@ -209,17 +197,6 @@ def test_selection_grid_has_images_down_and_stages_across():
     assert [a.get_title() for a in axes] == ["stage 1", "stage 2", "", ""]
 
 
-def test_image_grid_keeps_places():
-    rows = {"image": [PHOTO, PHOTO // 2], "truth": [PHOTO // 4, PHOTO // 8]}
-    axes = viz.image_grid(rows).axes
-    assert [int(a.images[0].get_array()[0, 0, 0]) for a in axes] == [200, 100, 50, 25]
-    assert [a.get_ylabel() for a in axes] == ["image", "", "truth", ""]
-    assert viz.image_grid(rows).get_suptitle() == ""
-    titled = viz.image_grid(rows, ("a", "b"), title="costs $1 or $2")
-    assert titled.get_suptitle() == r"costs \$1 or \$2"
-    assert titled.get_figheight() > viz.image_grid(rows, ("a", "b")).get_figheight()
-
-
 def test_a_palette_keeps_rare_colours_and_saves_bytes():
     rng = np.random.default_rng(0)
     photo = rng.normal((90, 100, 110), 12, (200, 300, 3)).clip(0, 255).astype(np.uint8)
@@ -235,11 +212,66 @@ def test_a_palette_keeps_rare_colours_and_saves_bytes():
     assert np.abs(shown[6, 6] - (250, 170, 30)).max() <= 5
 
 
-def test_stacked_pictures_stand_in_rows_under_their_captions():
-    figure = viz.stacked([[(PHOTO, "costs $1"), (PHOTO, "")], [(PHOTO, "below")]], "title")
-    left, right, below = (axes.get_position() for axes in figure.axes)
-    assert left.x1 <= right.x0
-    assert below.y1 < left.y0
-    assert below.width > left.width + right.width - 0.01
-    assert [text.get_text() for text in figure.texts] == ["title", r"costs \$1", "", "below"]
-    assert viz.to_png(figure).startswith(b"\x89PNG")
+def results(rows) -> pd.DataFrame:
+    """(method, few, seed, accuracy[, target]) -> a table like results.csv."""
+    rows = [(*row, "t") if len(row) == 4 else row for row in rows]
+    return pd.DataFrame(rows, columns=["method", "few", "seed", "accuracy", "target"])
+
+
+TABLE = results(
+    [
+        ("source_only", 0, 0, 40.0), ("source_only", 0, 1, 50.0),
+        ("ccsa", 3, 0, 70.0), ("ccsa", 3, 1, 74.0), ("ccsa", 1, 0, 60.0), ("ccsa", 1, 1, 64.0),
+    ]
+)  # fmt: skip
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def rows_of(figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_score_dots_say_mean_and_spread():
+    figure = family_viz.score_dots(TABLE, "Title")
+    assert texts(figure) == ["45.0 ± 7.1", "62.0 ± 2.8", "72.0 ± 2.8"]
+    assert [text.xy for text in figure.axes[0].texts] == [(45, 0), (62, 1), (72, 2)]
+    assert rows_of(figure) == ["source only (ERM)", "CCSA, 1 a class", "CCSA, 3 a class"]
+    assert figure.axes[0].get_title(loc="left") == "Title"
+    assert texts(family_viz.score_dots(TABLE[TABLE["seed"] == 0])) == ["40.0", "60.0", "70.0"]
+
+
+def test_few_curve_draws_methods_without_labels_as_level_lines():
+    figure = family_viz.few_curve(TABLE)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    level, curve = lines["source only (ERM)"], lines["CCSA"]
+    assert list(level.get_ydata()) == [45, 45]
+    assert list(curve.get_xdata()) == [1, 3]
+    assert list(curve.get_ydata()) == [62, 72]
+    bars = next(c for c in figure.axes[0].collections if len(c.get_segments()) == 2)
+    assert bars.get_segments()[1][:, 1] == pytest.approx([72 - 8**0.5, 72 + 8**0.5])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["CCSA", "source only (ERM)"], "in the order of their ends"
+
+
+def test_domain_dots_end_with_the_mean_of_the_domains():
+    rows = [("sagnet", 0, 0, 30.0, "b"), ("sagnet", 0, 0, 50.0, "a"),
+            ("sagnet", 0, 1, 40.0, "b"), ("sagnet", 0, 1, 60.0, "a")]  # fmt: skip
+    rows += [("source_only", *row[1:]) for row in rows]
+    figure = family_viz.domain_dots(results(rows))
+    assert texts(figure) == [f"{mean}.0 ± 7.1" for mean in (35, 35, 55, 55, 45, 45)]
+    assert rows_of(figure) == ["b", "a", "mean"]
+
+
+def test_an_embedding_puts_every_class_at_its_source_points():
+    points = np.array([[0, 0], [0, 2], [5, 5], [9, 9]], float)
+    embedded = family_viz.Embedded(points, np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]))
+    figure = family_viz.embedding_figure(
+        {"before": embedded, "after": embedded}, "Title", ["cat", "dog"]
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["before", "after"]
+    assert {t.get_text(): t.get_position() for t in figure.axes[0].texts} == {
+        "cat": (0, 1), "dog": (5, 5),
+    }  # fmt: skip

@@ -24,16 +24,7 @@ from labor_lib.lab import viz
 from labor_lib.lab.scene import ASKED_COLOUR, ERROR_COLOUR, MASK_COLOUR, PICTURE_WIDTH, Scene
 from labor_lib.lab.ui import explorer as counting
 from labor_lib.lab.ui import settings, widgets
-from labor_lib.lab.ui.compare import best_sentence, chosen_scores
 from labor_lib.lab.ui.prototypes import prototypes_of
-from labor_lib.lab.ui.widgets import (
-    CompareDashboard,
-    DisagreementSlider,
-    Picture,
-    PrototypeViewer,
-    SelectionExplorer,
-    SettingChooser,
-)
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
 from labor_lib.selection.record import Selection
@@ -150,14 +141,14 @@ def run():
 
 @pytest.fixture
 def explorer(run):
-    return SelectionExplorer(run, method="spl")
+    return widgets.SelectionExplorer(run, method="spl")
 
 
-def pixels(picture: Picture) -> np.ndarray:
+def pixels(picture: widgets.Picture) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(picture.png)).convert("RGB"))
 
 
-def square(picture: Picture, row: int, column: int) -> np.ndarray:
+def square(picture: widgets.Picture, row: int, column: int) -> np.ndarray:
     """The pixels that show one pixel of an image that is shown whole."""
     return pixels(picture)[row * SCALE : (row + 1) * SCALE, column * SCALE : (column + 1) * SCALE]
 
@@ -167,14 +158,14 @@ def check_only(boxes, *names):
         box.value = name in names
 
 
-def slider_of(**change) -> DisagreementSlider:
+def slider_of(**change) -> widgets.DisagreementSlider:
     some = np.zeros((H, W), bool)
     some[1:5, 8] = True  # 4 errors, nothing else
     given = {"steps": [0, 10, 20], "masks": [np.zeros((H, W), bool), some, MASK]} | change
     truth = given.pop("truth", TRUTH)
     view = FakeRun().view("spl", 0, 1, 0)
     scene = Scene(image=np.full((H, W, 3), 200, np.uint8), truth=truth, probs=view.probs)
-    return DisagreementSlider(scene, **given)
+    return widgets.DisagreementSlider(scene, **given)
 
 
 def asked_nothing(run):
@@ -194,13 +185,12 @@ def failing(run, error):
 
 
 # -------------------------------------------------------------------------- what all of them do
-
 MAKERS = {
-    SelectionExplorer: SelectionExplorer,
-    PrototypeViewer: PrototypeViewer,
-    DisagreementSlider: lambda run: slider_of(),
-    CompareDashboard: CompareDashboard,
-    SettingChooser: lambda run: SettingChooser(),
+    widgets.SelectionExplorer: widgets.SelectionExplorer,
+    widgets.PrototypeViewer: widgets.PrototypeViewer,
+    widgets.DisagreementSlider: lambda run: slider_of(),
+    widgets.CompareDashboard: widgets.CompareDashboard,
+    widgets.SettingChooser: lambda run: widgets.SettingChooser(),
 }
 
 
@@ -221,25 +211,34 @@ def test_every_widget_has_a_figure_and_named_controls(kind, run):
         if hasattr(control, "description") and not hasattr(control, "placeholder"):
             assert control.description or type(control).__name__ == "Play", control
             assert getattr(control, "tooltip", "") or getattr(control, "tooltips", ""), control
-        if isinstance(control, Picture) and control.png:
+        if isinstance(control, widgets.Picture) and control.png:
             assert control.alt
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda run: SelectionExplorer(run, method="source_only"), "'source_only': choose from"),
-        (lambda run: SelectionExplorer(run, method="spl", seed=7), "seed '7': choose from 0, 1"),
-        (lambda run: PrototypeViewer(run, stage=3), "stage '3': choose from 1, 2"),
-        (lambda run: CompareDashboard(run, seed=5), "seed 5"),
-        (lambda run: SettingChooser(labels="some"), "labels 'some': choose from all, few, none"),
-        (lambda run: SelectionExplorer(asked_nothing(run)), "no finished method"),
-        (lambda run: PrototypeViewer(agreeing(run)), "agree on this whole image"),
         (
-            lambda run: SelectionExplorer(failing(run, InputError("<b>\nrun again"))),
+            lambda run: widgets.SelectionExplorer(run, method="source_only"),
+            "'source_only': choose from",
+        ),
+        (
+            lambda run: widgets.SelectionExplorer(run, method="spl", seed=7),
+            "seed '7': choose from 0, 1",
+        ),
+        (lambda run: widgets.PrototypeViewer(run, stage=3), "stage '3': choose from 1, 2"),
+        (lambda run: widgets.CompareDashboard(run, seed=5), "seed 5"),
+        (
+            lambda run: widgets.SettingChooser(labels="some"),
+            "labels 'some': choose from all, few, none",
+        ),
+        (lambda run: widgets.SelectionExplorer(asked_nothing(run)), "no finished method"),
+        (lambda run: widgets.PrototypeViewer(agreeing(run)), "agree on this whole image"),
+        (
+            lambda run: widgets.SelectionExplorer(failing(run, InputError("<b>\nrun again"))),
             "<b> run again",
         ),
-        (lambda run: SelectionExplorer(failing(run, KeyError("k"))), "KeyError: 'k'"),
+        (lambda run: widgets.SelectionExplorer(failing(run, KeyError("k"))), "KeyError: 'k'"),
         (lambda run: slider_of(masks=[MASK]), "1 masks"),
         (lambda run: slider_of(steps=[], masks=[]), ""),
         (lambda run: slider_of(truth=TRUTH[:4]), ""),
@@ -268,16 +267,6 @@ def test_the_controls_go_on_after_an_error(explorer):
     assert explorer.picture.png == shown
 
 
-def test_a_zoomed_picture_is_cut_in_figures(explorer):
-    whole = explorer.picture.shown
-    explorer.picture.view = [0.5, 0.25, 4]
-    height, width = whole.shape[:2]
-    part = whole[height // 4 : height // 2, width // 2 : width * 3 // 4]
-    np.testing.assert_array_equal(explorer.picture.shown, part)
-    explorer.reset.click()
-    assert explorer.picture.shown.shape == whole.shape
-
-
 def test_names_are_escaped(run):
     nasty = tuple(f"<b>{name}&" for name in STREETS14.names)
     run.class_set = ClassSet("nasty", nasty, STREETS14.palette, STREETS14.from_train_ids)
@@ -285,7 +274,11 @@ def test_names_are_escaped(run):
         f"iou_<b>{name.removeprefix('iou_')}&" if name.startswith("iou_") else name
         for name in run.table.columns
     ]
-    for view in (SelectionExplorer(run), PrototypeViewer(run), CompareDashboard(run)):
+    for view in (
+        widgets.SelectionExplorer(run),
+        widgets.PrototypeViewer(run),
+        widgets.CompareDashboard(run),
+    ):
         assert view.error == ""
         assert not any("<b>road" in str(getattr(part, "value", "")) for part in walk(view))
     text = widgets.Text()
@@ -294,8 +287,6 @@ def test_names_are_escaped(run):
 
 
 # ------------------------------------------------------------------------------------- explorer
-
-
 def layers(explorer, base: str, *overlays: str) -> np.ndarray:
     """The picture with these alone, one colour for each of its own pixels: H x W x 3."""
     explorer.base.value = base
@@ -364,8 +355,6 @@ def test_bases_and_overlays_are_where_their_pixels_are(explorer):
 
 
 # ----------------------------------------------------------------------------------- prototypes
-
-
 @pytest.mark.parametrize(("seed", "stage", "image"), [(0, 1, 0), (1, 2, 3)])
 def test_prototypes_choose_what_the_run_stored(run, seed, stage, image):
     taken = run.asked_before("ppl", seed, stage).mask(image)
@@ -388,7 +377,7 @@ def test_prototypes_choose_what_the_run_stored(run, seed, stage, image):
 
 
 def test_prototype_viewer_shows_the_chosen_class(run):
-    viewer = PrototypeViewer(run)
+    viewer = widgets.PrototypeViewer(run)
     found = prototypes_of(*run.pair("ppl", 0, 1, 0), np.zeros((H, W), bool))
     assert [k for _, k in viewer.chosen.options] == list(found)
     pictures = set()
@@ -423,8 +412,6 @@ def test_prototype_viewer_shows_the_chosen_class(run):
 
 
 # --------------------------------------------------------------------------------- disagreement
-
-
 def test_the_slider_shows_each_step():
     slider = slider_of()
     table = slider.scores / 100
@@ -451,11 +438,9 @@ def test_the_slider_shows_each_step():
 
 
 # ----------------------------------------------------------------------------------- comparison
-
-
 @pytest.fixture
 def board(run):
-    return CompareDashboard(run, images=7)
+    return widgets.CompareDashboard(run, images=7)
 
 
 def test_methods_change_curve_table_and_grid(board):
@@ -496,27 +481,6 @@ def test_classes_and_axis_change_the_curve(board):
     assert "pixels" in board.curve.alt
 
 
-def test_one_seed_and_a_class_that_occurs_nowhere(run):
-    table = run.table[run.table["seed"] == 0]
-    scored = chosen_scores(table, ["spl", "source_only"], ["road"])
-    assert best_sentence(scored, "IoU") == "Highest IoU: LabOR SPL, whole mask (60.5)."
-    nowhere = chosen_scores(table, ["spl"], ["bus"])
-    assert "occurs nowhere" in best_sentence(nowhere, "IoU of bus")
-
-
-def test_nothing_chosen_is_reported(board):
-    for boxes, word in ((board.methods, "method"), (board.classes, "class")):
-        check_only(boxes)
-        assert board.error == f"choose at least one {word}"
-        assert board.curve.png == b""
-        assert board.strips["ppl"].png  # predictions do not depend on classes
-        assert isinstance(board.figure(), Figure)
-        board.all_methods.click()
-        board.all_classes.click()
-        assert board.error == ""
-        assert board.curve.png
-
-
 def test_pages_show_other_images(board):
     assert len(board.page.options) == 3
     step = W + 4
@@ -537,8 +501,6 @@ def test_pages_show_other_images(board):
 
 
 # -------------------------------------------------------------------------------------- problems
-
-
 def test_every_combination_has_one_name():
     answers = [question["answers"] for question in settings.QUESTIONS.values()]
     for given in itertools.product(*answers):
@@ -550,25 +512,7 @@ def test_every_combination_has_one_name():
         assert list(settings.COLUMNS.values())[column][0] == given[2]
 
 
-def test_the_chooser_follows_its_controls():
-    chooser = SettingChooser()
-    assert 'href="07_ppl.ipynb"' in chooser.card.value
-    for control, value, name in (
-        ("labels", "none", "Unsupervised domain adaptation"),
-        ("images", "no", "Domain generalisation"),
-    ):
-        table = chooser.table.png
-        getattr(chooser, control).value = value
-        assert name in chooser.card.text
-        assert chooser.table.png != table
-    chooser.labels.value = "all"
-    assert chooser.images.disabled
-    assert chooser.hint.value
-
-
 # --------------------------------------------------------------------------------- the example
-
-
 def test_the_worked_example_of_the_documentation_runs(run):
     names = {}
     exec(compile(SECTIONS["A widget"][0], "EXTEND.md", "exec"), names)

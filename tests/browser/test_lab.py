@@ -50,6 +50,10 @@ def test_selection_explorer(page, lab):
         assert changed(view, lambda base=base: press(view, base)), base
     for layer in ("errors", "entropy", "asked"):
         assert changed(view, lambda layer=layer: tick(view, layer)), layer
+    dropdown(view, "method").select_option(label="LabOR PPL")
+    assert changed(view, lambda: tick(view, "mask"))
+    assert changed(view, lambda: dropdown(view, "method").select_option(label="random pixels"))
+    assert view.get_by_label("mask (this method has no selector)").is_disabled()
     only = view.locator("select").last
     assert changed(view, lambda: only.select_option(label="road"), texts)
     assert "road" in view.locator("figcaption").first.inner_text()
@@ -58,16 +62,6 @@ def test_selection_explorer(page, lab):
     view.get_by_text("zoom 2×").wait_for()
     press(view, "Reset zoom")
     view.get_by_text("click to zoom in").wait_for()
-
-
-def test_mask_layer(page, lab):
-    """Methods without a selector have no mask: its control says so."""
-    open_notebook(page, lab, "06_spl.ipynb")
-    view = wait_for_view(page, "labor-explorer")
-    dropdown(view, "method").select_option(label="LabOR PPL")
-    assert changed(view, lambda: tick(view, "mask"))
-    assert changed(view, lambda: dropdown(view, "method").select_option(label="random pixels"))
-    assert view.get_by_label("mask (this method has no selector)").is_disabled()
 
 
 def test_prototype_viewer(page, lab):
