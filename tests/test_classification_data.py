@@ -13,15 +13,7 @@ from test_pins import write_ccsa
 
 from labor_lib import config as settings
 from labor_lib.__main__ import main
-from labor_lib.data.classification import (
-    Domain,
-    few,
-    mnistm_shift,
-    read_ccsa,
-    read_domains,
-    read_lists,
-    split,
-)
+from labor_lib.data import classification
 from labor_lib.drawn import digits
 from labor_lib.drawn import styles as drawing
 from labor_lib.drawn.digits import SHIFTS
@@ -42,7 +34,7 @@ def toy(counts=(10, 20, 30)):
     """Images that hold their own number, in classes of those sizes."""
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
-    return Domain("toy", tuple("abc"[: len(counts)]), images, labels)
+    return classification.Domain("toy", tuple("abc"[: len(counts)]), images, labels)
 
 
 def numbers(domain):
@@ -78,7 +70,7 @@ def drawn_styles():
 # The surface that training code uses
 @pytest.mark.parametrize("indices", [[3, 1], torch.tensor([3, 1]), np.array([3, 1]), (3, 1)])
 def test_take_and_batch_keep_the_order(folders, indices):
-    for domain in (toy(), read_domains(folders, size=4)["art"]):
+    for domain in (toy(), classification.read_domains(folders, size=4)["art"]):
         taken = domain.take(indices)
         assert numbers(taken.load()) == [3, 1]
         assert taken.labels.tolist() == domain.labels[[3, 1]].tolist()
@@ -93,28 +85,30 @@ def test_take_and_batch_keep_the_order(folders, indices):
 
 def test_split_is_stratified_disjoint_and_complete():
     whole = toy()
-    parts = split(whole, (0.5, 0.3, 0.2), seed=0)
+    parts = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
     assert [part.labels.bincount().tolist() for part in parts] == [
         [5, 10, 15],
         [3, 6, 9],
         [2, 4, 6],
     ]
     assert sorted(number for part in parts for number in numbers(part)) == list(range(60))
-    again = split(whole, (0.5, 0.3, 0.2), seed=0)
+    again = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
     assert [numbers(part) for part in again] == [numbers(part) for part in parts]
-    assert numbers(split(whole, (0.5, 0.5), seed=1)[0]) != numbers(split(whole, (0.5, 0.5), 0)[0])
+    assert numbers(classification.split(whole, (0.5, 0.5), seed=1)[0]) != numbers(
+        classification.split(whole, (0.5, 0.5), 0)[0]
+    )
     with pytest.raises(InputError, match="toy: 4 images in 2 classes are too few for a part of 20"):
-        split(toy((2, 2)), (0.8, 0.2), seed=0)
+        classification.split(toy((2, 2)), (0.8, 0.2), seed=0)
 
 
 def test_few_of_each_class_and_more_hold_fewer():
     whole = toy()
-    chosen = [set(numbers(few(whole, n, seed=3))) for n in (1, 3, 5)]
-    assert few(whole, 5, seed=3).labels.bincount().tolist() == [5, 5, 5]
+    chosen = [set(numbers(classification.few(whole, n, seed=3))) for n in (1, 3, 5)]
+    assert classification.few(whole, 5, seed=3).labels.bincount().tolist() == [5, 5, 5]
     assert chosen[0] < chosen[1] < chosen[2]
-    assert chosen[2] != set(numbers(few(whole, 5, seed=4)))
+    assert chosen[2] != set(numbers(classification.few(whole, 5, seed=4)))
     with pytest.raises(InputError, match=r"11 images a class: class 'a' of toy has 10; ask for"):
-        few(whole, 11, seed=0)
+        classification.few(whole, 11, seed=0)
 
 
 # Embedded shifts
@@ -202,20 +196,20 @@ def test_folders_are_read_as_they_lie(folders):
     (folders / ".hidden").mkdir()
     (folders / "__MACOSX" / "art").mkdir(parents=True)
     (folders / "readme.txt").write_text("text")
-    read = read_domains(folders, size=5)
+    read = classification.read_domains(folders, size=5)
     assert list(read) == ["art", "photo"]
     for name, domain in read.items():
         assert (domain.name, domain.classes) == (name, ("cat", "dog"))
         assert domain.labels.tolist() == [0, 0, 1, 1]
         assert domain.batch([2, 0])[:, :, 0, 0].tolist() == [[2, 50, 100], [0, 50, 100]]
         torch.testing.assert_close(domain.load().images, domain.batch(range(4)))
-    assert list(read_domains(folders, ["photo"])) == ["photo"]
+    assert list(classification.read_domains(folders, ["photo"])) == ["photo"]
 
 
 def test_bad_folders_are_reported_in_one_line(folders, tmp_path):
     def refused(message, *arguments):
         with pytest.raises(InputError, match=message + r"[^\n]*\Z"):
-            read_domains(*arguments)
+            classification.read_domains(*arguments)
 
     refused("nowhere/DOMAIN: no such folder; .* should hold DOMAIN/CLASS", tmp_path / "nowhere")
     refused("DOMAIN: no such folder", folders / "art" / "cat")
@@ -237,14 +231,14 @@ def test_kinds_of_images(folders):
     palette = Image.new("P", (3, 3), 1)
     palette.putpalette([0, 0, 0, 9, 8, 7])
     palette.save(cat / "c.png")
-    domain = read_domains(folders, size=2)["art"]
+    domain = classification.read_domains(folders, size=2)["art"]
     names = [path.rsplit("/")[-1] for path in domain.images.tolist()]
     found = domain.batch([names.index(f"{letter}.png") for letter in "abc"])
     assert found[:, :, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3], [9, 8, 7]]
     bad = folders / "art" / "dog" / "2.png"
     for content in (b"", b"no picture", bad.read_bytes()[:50]):
         bad.write_bytes(content)
-        domain = read_domains(folders)["art"]
+        domain = classification.read_domains(folders)["art"]
         domain.batch([0, 1])
         with pytest.raises(InputError, match=r"art/dog/2\.png: cannot be decoded"):
             domain.load()
@@ -253,7 +247,7 @@ def test_kinds_of_images(folders):
         pixels = Image.fromarray((np.arange(36).reshape(6, 6) * 1000).astype(dtype))
         pixels.save(folders / "art" / "dog" / "2.tiff")
         with pytest.raises(InputError, match=rf"2\.tiff: TIFF {mode}\S* pixels; save .* 8 bits"):
-            read_domains(folders)["art"].load()
+            classification.read_domains(folders)["art"].load()
 
 
 @pytest.fixture
@@ -270,11 +264,11 @@ def test_lists_give_the_images_they_name(lists):
     file = lists / "art_train.txt"  # with a byte-order mark, Windows' line ends, an empty line
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
     (lists / "read_me.txt").write_text("hello world")
-    read = read_lists(lists, ["photo", "art"], "train", size=3)
+    read = classification.read_lists(lists, ["photo", "art"], "train", size=3)
     assert list(read) == ["photo", "art"]
     assert read["art"].labels.tolist() == [0, 1]
     assert numbers(read["art"].load()) == [0, 2]
-    test = read_lists(lists, ["art"], "test")["art"]
+    test = classification.read_lists(lists, ["art"], "test")["art"]
     assert test.classes == ("cat", "dog")  # as the other lists know
     assert test.labels.tolist() == [0]
     for content, message in (
@@ -284,7 +278,7 @@ def test_lists_give_the_images_they_name(lists):
     ):
         file.unlink() if content is None else file.write_bytes(content)
         with pytest.raises(InputError, match=rf"art_train\.txt: {message}"):
-            read_lists(lists, ["art"], "train")
+            classification.read_lists(lists, ["art"], "train")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +300,7 @@ def test_bad_lists_are_reported_by_line(lists, row, message):
         file.write(row + "\n")
     picture(lists / "art" / "horse" / "0.png")
     with pytest.raises(InputError, match=message):
-        read_lists(lists, ["art", "photo"], "train")
+        classification.read_lists(lists, ["art", "photo"], "train")
 
 
 # Digits
@@ -326,7 +320,7 @@ def test_bad_lists_are_reported_by_line(lists, row, message):
     ],
 )
 def test_bad_ccsa_files(tmp_path, letter, change, message):
-    domains = read_ccsa(write_ccsa(tmp_path / "files"), 1, 0)
+    domains = classification.read_ccsa(write_ccsa(tmp_path / "files"), 1, 0)
     assert [(domain.name, len(domain)) for domain in domains] == [
         ("MNIST", 200), ("USPS", 10), ("USPS", 100)
     ]  # fmt: skip
@@ -341,7 +335,7 @@ def test_bad_ccsa_files(tmp_path, letter, change, message):
     elif changed is not None:
         np.save(file, changed)
     with pytest.raises(InputError, match=message):
-        read_ccsa(tmp_path, 1, 0)
+        classification.read_ccsa(tmp_path, 1, 0)
 
 
 def idx(path, array):
@@ -366,7 +360,7 @@ def mnist(tmp_path):
 
 
 def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
-    shift = mnistm_shift(tmp_path, seed=0)
+    shift = classification.mnistm_shift(tmp_path, seed=0)
     assert [len(getattr(shift, part)) for part in PARTS] == [100, 20, 120, 20]
     assert [getattr(shift, part).name for part in PARTS] == ["MNIST"] * 2 + ["MNIST-M"] * 2
     for part in PARTS:
@@ -387,7 +381,10 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
             places.add(tuple(place))
         assert domain.labels.tolist() == [i % 10 for i in range(len(domain))]
     assert len(places) > 40  # of 54
-    again, other = mnistm_shift(tmp_path, seed=0), mnistm_shift(tmp_path, seed=1)
+    again, other = (
+        classification.mnistm_shift(tmp_path, seed=0),
+        classification.mnistm_shift(tmp_path, seed=1),
+    )
     for part in PARTS:
         images = getattr(shift, part).images
         assert torch.equal(images, getattr(again, part).images)
@@ -396,8 +393,8 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
 
 def test_dann_on_mnistm_from_a_terminal(mnist, tmp_path, monkeypatch, capsys):
     config = settings.SHIFTS["mnistm"]
-    few = replace(config.training, steps=2, batch_size=10)
-    monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=few))
+    classification.few = replace(config.training, steps=2, batch_size=10)
+    monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=classification.few))
     command = ["family", "--shift", "mnistm", "--root", str(tmp_path), "--device", "cpu"]
     command += ["--methods", "source_only,adabn,dann", "--out", str(tmp_path / "run")]
     assert main(command) == 0
@@ -415,15 +412,15 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     for content in (whole[:100], b"", b"<html>404</html>" * 9, whole[:8] + whole[8:][::-1], None):
         images.unlink() if content is None else images.write_bytes(content)
         with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib download mnist --root"):
-            mnistm_shift(tmp_path, seed=0)
+            classification.mnistm_shift(tmp_path, seed=0)
     images.write_bytes(whole)
     photograph = tmp_path / "bsds500" / "train" / "a.png"
     Image.new("RGB", (60, 31)).save(photograph)
     with pytest.raises(InputError, match=r"a\.png: smaller than a digit's 32 x 32"):
-        mnistm_shift(tmp_path, seed=0)
+        classification.mnistm_shift(tmp_path, seed=0)
     photograph.write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded"):
-        mnistm_shift(tmp_path, seed=0)
+        classification.mnistm_shift(tmp_path, seed=0)
     photograph.unlink()
     with pytest.raises(InputError, match=r"bsds500: .* labor_lib download bsds500 --root"):
-        mnistm_shift(tmp_path, seed=0)
+        classification.mnistm_shift(tmp_path, seed=0)

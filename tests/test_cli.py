@@ -167,7 +167,6 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
     torch.testing.assert_close(alone, both, rtol=0, atol=0)
 
 
-# ---------------------------------------------------------------------------------- bad input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -319,7 +318,6 @@ def test_full_disk_keeps_earlier_results(capsys, monkeypatch, data, out):
     accepted(*arguments)
 
 
-# ------------------------------------------------------------------------------ other presets
 @pytest.mark.parametrize("name", ["gta5", "synthia"])
 def test_paper_presets_take_a_step(fabric, tmp_path, name):
     """ResNet-101, two levels, the paper's optimiser and class set, at 64 x 128."""

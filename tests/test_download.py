@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import shutil
 import tarfile
 import threading
 from functools import partial
@@ -129,23 +128,3 @@ def test_photographs_are_unpacked_and_nothing_else(server, monkeypatch, tmp_path
     assert (root / "bsds500/train/1.jpg").read_bytes() == b"a"
     assert names(root)[:2] == ["bsds500", "bsds500/test"]  # nothing hidden is left
     assert [name for name in names(tmp_path) if "evil" in name] == []
-
-
-def test_an_interrupted_unpacking_leaves_no_folder(server, monkeypatch, tmp_path):
-    offer_archive(server, monkeypatch, {f"{IMAGES}/train/{i}.jpg": b"a" for i in range(3)})
-    (folder,) = fetch("bsds500", tmp_path / "data")
-    shutil.rmtree(folder)
-    copied = []
-
-    def interrupted(source, target):
-        copied.append(source)
-        if len(copied) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(download.shutil, "copyfileobj", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fetch("bsds500", tmp_path / "data")
-    assert names(tmp_path / "data") == ["photographs.tgz"]
-    fetch("bsds500", tmp_path / "data")
-    assert len(names(folder / "train")) == 3

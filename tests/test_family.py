@@ -18,13 +18,6 @@ from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
 from labor_lib.errors import InputError
 from labor_lib.lab import classification as lab
-from labor_lib.lab.classification import (
-    ClassificationPhases,
-    Problem,
-    build,
-    summarise,
-    train_classifier,
-)
 from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.ccsa import make_pairs
 from labor_lib.methods.registry import CLASSIFICATION, resolve
@@ -35,7 +28,6 @@ from labor_lib.runtime import Progress, load_weights
 from labor_lib.train import classification_batches, learning_rate_factor, prepare
 
 
-# ---------------------------------------------------------- problems that source-only cannot solve
 class Points(Classifier):
     """B x 2 x 1 x 1 "images": points of the plane, through one hidden layer."""
 
@@ -57,7 +49,7 @@ def points(name, x, y, labels):
     return Domain(name, ("0", "1"), images, torch.tensor(labels))
 
 
-def plane_problem(kind: str) -> Problem:
+def plane_problem(kind: str) -> lab.Problem:
     """Two classes in the plane, told apart by x (a little) and, in the source alone, by y (a lot).
 
     nuisance: y of the target tells nothing, and lies elsewhere.
@@ -80,7 +72,7 @@ def plane_problem(kind: str) -> Problem:
             x, y = 3 * x + 6, 3 * y + 20
         domains[name] = points(name, x, y, labels)
     few = classification.few(domains["train"], 3, 0)
-    return Problem((domains["source"],), (), domains["test"], domains["train"], few)
+    return lab.Problem((domains["source"],), (), domains["test"], domains["train"], few)
 
 
 def learn(fabric, monkeypatch, name, problem, make, config, steps=150):
@@ -89,11 +81,11 @@ def learn(fabric, monkeypatch, name, problem, make, config, steps=150):
     method, state = CLASSIFICATION[name], None
     for step in filter(None, (method.begins_with or method.trains_as, name)):
         one = CLASSIFICATION[step]
-        nets, opts = build(one, config, problem, 0)
+        nets, opts = lab.build(one, config, problem, 0)
         if state:
             nets["net"].load_state_dict(state)
         if not one.trains_as:
-            train_classifier(fabric, nets, opts, one, problem, config, steps=steps, seed=0)
+            lab.train_classifier(fabric, nets, opts, one, problem, config, steps=steps, seed=0)
         state = nets["net"].state_dict()
     if name == "adabn":
         images = prepare(problem.target_train.batch(range(200)), config.training, fabric.device)
@@ -139,7 +131,7 @@ def stripes(name: str, bond: int, seed: int, count: int = 160) -> Domain:
 
 def test_sagnet_learns_what_source_only_cannot(fabric, monkeypatch):
     sources = stripes("a", 1, 0), stripes("b", 1, 1)
-    problem = Problem(sources, sources, stripes("c", -1, 2))
+    problem = lab.Problem(sources, sources, stripes("c", -1, 2))
     training = replace(
         STYLES.training, widths=(8, 8, 8), stride=1, steps=60, learning_rate=0.05, dropout=0.0,
         select_every=0,
@@ -156,7 +148,6 @@ def test_sagnet_learns_what_source_only_cannot(fabric, monkeypatch):
     assert found > 90
 
 
-# ------------------------------------------------------------------------------ settings, registry
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_settings_name_methods_that_exist(shift):
     config = SHIFTS[shift]
@@ -187,7 +178,6 @@ def test_ccsa_digits_has_the_papers_settings():
     assert 200 < len(place) < 312
 
 
-# ---------------------------------------------------------------------------------- batches
 def counted(name: str, count: int, channels: int = 3, size: int = 16, classes: int = 4) -> Domain:
     """Images whose pixels are their number, labels in turn."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None]
@@ -215,7 +205,7 @@ def numbers_of(images):
 
 def adaptation_problem():
     target = counted("t", 40)
-    return Problem((counted("s", 50),), (), counted("u", 20), target, target.take(range(4)))
+    return lab.Problem((counted("s", 50),), (), counted("u", 20), target, target.take(range(4)))
 
 
 def test_methods_of_a_seed_see_the_same_images():
@@ -236,7 +226,7 @@ def test_methods_of_a_seed_see_the_same_images():
     for a, b in zip(dann[5:], drawn("dann", problem, start=5), strict=True):
         assert torch.equal(a.source_images, b.source_images)
         assert torch.equal(a.target_images, b.target_images)
-    several = Problem((counted("a", 30), counted("b", 8)), (), counted("c", 5))
+    several = lab.Problem((counted("a", 30), counted("b", 8)), (), counted("c", 5))
     for batch in drawn("sagnet", several):  # a share of the batch for each
         assert len(batch.source_images) == 12
         assert (numbers_of(batch.source_images)[6:] < 8).all()
@@ -271,7 +261,6 @@ def test_images_are_normalised_and_augmented_in_training_alone():
     assert not torch.equal(augmented, prepare(images, raw, "cpu"))
 
 
-# ------------------------------------------------------------------------------------ the runner
 def random_domain(name, count, seed, channels=3, size=16):
     generator = torch.Generator().manual_seed(seed)
     shape = (count, channels, size, size)
@@ -309,9 +298,9 @@ def tiny_family(monkeypatch):
         monkeypatch.setitem(SHIFTS, shift, replace(config, training=training, few=(1, 3)))
 
 
-def experiment(fabric, out, shift="textured", **changes) -> ClassificationPhases:
+def experiment(fabric, out, shift="textured", **changes) -> lab.ClassificationPhases:
     config = replace(SHIFTS[shift], **changes)
-    return ClassificationPhases(config, Where(), out, fabric, Progress())
+    return lab.ClassificationPhases(config, Where(), out, fabric, Progress())
 
 
 def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
@@ -364,7 +353,7 @@ def test_the_selected_weights_are_the_best_on_training_domains(fabric, tmp_path,
     trace = pd.read_csv(folder / "trace.csv")["validation"].dropna()
     record = json.loads((folder / "phase.json").read_text())["scores"]
     assert record["source_accuracy"] == pytest.approx(trace.max())
-    nets, _ = build(CLASSIFICATION["source_only"], made.config, problem, 0)
+    nets, _ = lab.build(CLASSIFICATION["source_only"], made.config, problem, 0)
     load_weights(nets["net"], folder / "selected.safetensors")
     training = made.config.training
     assert accuracy(fabric, nets["net"], problem.validation, training) == pytest.approx(trace.max())
@@ -398,19 +387,21 @@ def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny_family, 
 
 def test_methods_start_from_the_same_weights(fabric, tiny_family):
     config = SHIFTS["styles"]
-    problem = Problem(tuple(tiny_styles(0).values()), (), random_domain("t", 8, 9))
-    first = [build(CLASSIFICATION[name], config, problem, 3)[0]["net"] for name in config.methods]
+    problem = lab.Problem(tuple(tiny_styles(0).values()), (), random_domain("t", 8, 9))
+    first = [
+        lab.build(CLASSIFICATION[name], config, problem, 3)[0]["net"] for name in config.methods
+    ]
     for net in first[1:]:
         for a, b in zip(first[0].parameters(), net.parameters(), strict=True):
             assert torch.equal(a, b)
-    other = build(CLASSIFICATION["source_only"], config, problem, 4)[0]["net"]
+    other = lab.build(CLASSIFICATION["source_only"], config, problem, 4)[0]["net"]
     assert not torch.equal(next(other.parameters()), next(first[0].parameters()))
 
 
 def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family):
     config = SHIFTS["textured"]
     config = replace(config, training=replace(config.training, finetune_steps=0), few=(1,))
-    made = ClassificationPhases(config, Where(), tmp_path, fabric, Progress())
+    made = lab.ClassificationPhases(config, Where(), tmp_path, fabric, Progress())
     table = made.run(resolve(["finetune"], config), [0])
     scores = table.set_index("method")["accuracy"]
     assert scores["finetune"] == scores["source_only"]
@@ -439,32 +430,30 @@ def test_settings_that_do_not_fit_are_refused(
         assert len(more.run(resolve(["joint"], more.config), [0])) == 2
 
 
-# -------------------------------------------------------------------------------------- summary
 def test_summary_has_means_deviations_and_the_mean_over_domains():
     values = {("x", 0): 50.0, ("y", 0): 70.0, ("x", 1): 60.0, ("y", 1): 90.0, ("x", 2): 0.0}
     rows = [
         dict(target=t, few=pd.NA, method="a", title="a", seed=s, accuracy=v, train_seconds=1.0)
         for (t, s), v in values.items()
     ]
-    found = summarise(pd.DataFrame(rows)).set_index("target")
+    found = lab.summarise(pd.DataFrame(rows)).set_index("target")
     assert found.loc["y", "accuracy_mean"] == 80
     assert found.loc["y", "accuracy_std"] == pytest.approx(200**0.5)
     assert found.loc["mean", "accuracy_mean"] == pytest.approx((60 + 75) / 2)
     assert found.loc["mean", "accuracy_std"] == pytest.approx(15 / 2**0.5)
     assert found.loc["mean", "seeds"] == 2  # the third seed lacks a domain
-    one = summarise(pd.DataFrame(rows[:1]).assign(few=3))
+    one = lab.summarise(pd.DataFrame(rows[:1]).assign(few=3))
     assert one["few"].tolist() == [3]
     assert one["accuracy_std"].isna().all()
 
 
-# ---------------------------------------------------------------------------------- real data
 def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared):
     where = Where(shared / "data/ccsa_digits")
     if not where.root.is_dir():
         pytest.skip("the CCSA split files are not on this machine")
     training = replace(CCSA_DIGITS.training, steps=3, finetune_steps=2)
     config = replace(CCSA_DIGITS, training=training, few=(1, 7))
-    made = ClassificationPhases(config, where, tmp_path, fabric, Progress())
+    made = lab.ClassificationPhases(config, where, tmp_path, fabric, Progress())
     table = made.run(resolve(["all"], config), [0])
     assert len(table) == 2 * len(config.methods)
     seen = table.set_index(["few", "method"])["test_seen"]
@@ -479,7 +468,6 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
         assert (seen[n] == overlap).all()
 
 
-# --------------------------------------------------------------------------------- command line
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -22,9 +22,9 @@ from labor_lib.train import Batch
 CLASSES = 4
 
 
-def tiny_net(seed=0, dropout=0.0):
+def tiny_net(seed=0):
     torch.manual_seed(seed)
-    return small_net(CLASSES, widths=(6, 8, 10), dropout=dropout)
+    return small_net(CLASSES, widths=(6, 8, 10))
 
 
 def tiny_batch(seed=0, count=8, size=12):

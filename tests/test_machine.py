@@ -1,6 +1,5 @@
 """The check of the set-up says ok, or how to fix it."""
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,8 +48,4 @@ def test_what_is_wrong_comes_with_a_fix(tmp_path, monkeypatch):
 def test_the_familys_table_has_every_method(capsys):
     family.main(["--steps", "1", "--device", "cpu", "--precision", "32-true"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    names = [line.split("|")[1].strip() for line in lines[1:]]
-    assert names == list(family.problems())
-    for line in lines[1:]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert all(re.fullmatch(r"\d+\.\d", cell) for cell in cells[1:] if cell)
+    assert [line.split("|")[1].strip() for line in lines[1:]] == list(family.problems())

@@ -15,7 +15,7 @@ from labor_lib.config import SelectorConfig
 from labor_lib.errors import InputError
 from labor_lib.methods import iast, source_only
 from labor_lib.methods.adaptsegnet import adaptsegnet_step, adversarial_loss, probabilities
-from labor_lib.methods.labor import PixelSelector, labor_step, selector_loss, selector_step
+from labor_lib.methods.labor import PixelSelector, labor_step, selector_loss
 from labor_lib.methods.registry import MAIN, METHODS, resolve
 from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.nets.discriminator import OutputDiscriminator
@@ -322,34 +322,6 @@ def selector_of(settings, seed=0):
     segmenter = small_segmenter(seed)
     torch.manual_seed(seed + 1)
     return segmenter, PixelSelector(segmenter, settings).eval()
-
-
-def train_selector(fabric, settings, steps=25, teach=True):
-    """The selector after some steps, and the share of its mask at each."""
-    segmenter, selector = selector_of(settings)
-    optimizer = torch.optim.Adam([p for p in selector.parameters() if p.requires_grad], 1e-2)
-    torch.manual_seed(9)
-    images = torch.randn(4, 3, 32, 32)
-    with torch.no_grad():
-        full = F.interpolate(segmenter(images)[0], size=(32, 32), mode="bilinear")
-    pseudo = full.argmax(1) if teach else torch.full((4, 32, 32), 255)
-    batch = Batch(target_images=images, target_labels=pseudo)
-    nets, opts = {"selector": selector}, {"selector": optimizer}
-    return selector, [selector_step(fabric, nets, opts, batch, settings) for _ in range(steps)]
-
-
-@pytest.mark.parametrize("discrepancy", ["l1", "cosine"])
-def test_loss_6_makes_the_mask_grow(fabric, discrepancy):
-    """From nearly equal classifiers: the mask stays small without loss 6 and grows with it."""
-    shares = {}
-    for weight in (0.0, 5.0):
-        settings = SelectorConfig(
-            discrepancy=discrepancy, weight=weight, reinitialise=False, noise=0.05
-        )
-        _, trace = train_selector(fabric, settings)
-        shares[weight] = [losses["mask_share"] for losses in trace]
-    assert shares[5.0][-1] > shares[0.0][-1] + 0.05
-    assert shares[5.0][-1] > shares[5.0][0] + 0.05
 
 
 @pytest.mark.parametrize("discrepancy", ["l1", "cosine"])

@@ -79,7 +79,6 @@ def text_of(path) -> str:
     return " ".join(html.unescape(page).split())
 
 
-# -------------------------------------------------------------------------------- the numbers
 def test_summary_by_hand():
     table = rows()
     summary = report.summarise(table)
@@ -150,7 +149,6 @@ def test_an_accuracy_table_has_a_column_for_every_number_of_labels():
     assert shown.to_numpy().tolist() == [["SagNet", "30.0", "50.0", "40.0", "1"]]
 
 
-# -------------------------------------------------------------------------------- report.html
 def test_report_shows_the_table(out, tmp_path, no_png):
     assert report.write_report(out) == out / "report.html"
     text = text_of(out / "report.html")
@@ -197,7 +195,6 @@ def test_report_of_a_bad_folder(out, name, text, fix):
     assert not (out / "report.html").exists()
 
 
-# ------------------------------------------------------------------------------- a real run
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """A finished run of the smoke preset."""
@@ -246,7 +243,6 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 8 - 2
 
 
-# ---------------------------------------------------------------------------- docs/RESULTS.md
 PAGE = "# Title\n<!-- results:smoke -->\nold\n<!-- /results:smoke -->\nend <!-- results:x -->\n"
 SHORT = "<!-- results:short -->\n<!-- /results:short -->\n"
 

@@ -106,7 +106,6 @@ def layout(request) -> str:
     return request.param
 
 
-# ------------------------------------------------------------------------------ good folders
 def test_reads_published_layout(tmp_path, layout):
     write(tmp_path, layout)
     data = folder(tmp_path, layout)
@@ -138,23 +137,6 @@ def test_resizes_image_and_label(tmp_path, layout):
     assert difference.max() <= 1
 
 
-def test_cache_keeps_tensors(tmp_path, layout):
-    write(tmp_path, layout)
-    data = folder(tmp_path, layout, size=(6, 8), cache=True)
-    fresh = folder(tmp_path, layout, size=(6, 8))
-    data.check()
-    for path in paths(tmp_path, layout, 0):
-        path.unlink()
-    assert data.image(0) is data.image(0)
-    assert data.label(0) is data.label(0)
-    assert not torch.equal(data.label(0), data.label(1))
-    assert torch.equal(data.image(1), fresh.image(1))
-    assert torch.equal(data.label(1), fresh.label(1))
-    with pytest.raises(InputError, match="cannot be decoded"):
-        fresh.image(0)  # without a cache the file is read
-
-
-# ------------------------------------------------------------------------------ bad folders
 def refused(root: Path, layout: str, message: str, split: str = "train", **settings) -> None:
     """Opening the folder raises InputError of one line that has `message`."""
     with pytest.raises(InputError, match=re.escape(message) + r"[^\n]*\Z"):
@@ -290,7 +272,6 @@ def test_check_of_a_sample_finds_what_stops_a_run_later(tmp_path):
         folder(tmp_path, "camvid", "val").check(sample=2)
 
 
-# ------------------------------------------------------------------------------ split to score on
 @pytest.mark.parametrize("layout", ["cityscapes", "camvid"])
 def test_scored_on_test_where_it_has_labels(tmp_path, layout):
     write(tmp_path, layout, "test")
@@ -306,7 +287,6 @@ def test_scored_on_test_where_it_has_labels(tmp_path, layout):
         assert evaluation_split(tmp_path, layout) == "val"
 
 
-# ------------------------------------------------------------------------------ a further layout
 def test_worked_example_of_a_layout(tmp_path, monkeypatch):
     """The layout that docs/ adds reads a folder of that shape."""
     monkeypatch.setattr("labor_lib.data.segmentation.LAYOUTS", dict(LAYOUTS))
@@ -318,16 +298,3 @@ def test_worked_example_of_a_layout(tmp_path, monkeypatch):
     np.testing.assert_array_equal(data.label(0)[0], np.repeat([0, 15, 255, 255], 2))
     write_label(label, stripes([0, 19, 255, 9]), "camvid")
     refused_on_reading(data, f"{label}: class id 19 is none of bdd100k's")
-
-
-# ------------------------------------------------------------------------------ transform
-# ------------------------------------------------------------------------------ real data
-def test_real_camvid(shared):
-    data = folder(shared / "data" / "camvid", "camvid", "val", size=(180, 240))
-    assert len(data) == 101
-    assert {data.native_size(i) for i in range(101)} == {(360, 480)}
-    labels = torch.stack([data.native_label(i) for i in range(0, 101, 10)])
-    assert set(labels.unique().tolist()) == {*range(11), 255}
-    rows = torch.arange(360.0)[None, :, None].expand_as(labels)
-    sky, road = (rows[labels == CAMVID11.names.index(name)].mean() for name in ("sky", "road"))
-    assert sky < 120 < 220 < road

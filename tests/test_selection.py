@@ -61,7 +61,6 @@ def disagreement(first, second, taken):
     return found
 
 
-# ----------------------------------------------------------------------------- every rule
 @pytest.mark.parametrize("budget", [1, 7, 10_000])
 @pytest.mark.parametrize("rule", RULES)
 def test_budget_and_taken_are_respected(rule, budget):
@@ -91,7 +90,6 @@ def test_same_generator_same_question(rule):
     assert same == (rule in ("ppl", "margin"))  # these two draw nothing
 
 
-# -------------------------------------------------------------------------------- SPL, PPL
 def test_spl_asks_the_whole_mask():
     first, second, taken = random_case(7)
     asked = ask("spl", first, second, 10_000, taken)
@@ -134,7 +132,6 @@ def test_ppl_by_loops(seed, absent, cap):
     assert max(map(len, expected)) == min(cap, 6 - len(absent))
 
 
-# ------------------------------------------------------------------- random, sampled, margin
 @pytest.mark.parametrize("rule", ["random", "spl"])
 def test_samples_are_uniform(rule):
     """2000 equal images: every allowed pixel is asked equally often, the others never."""
@@ -169,7 +166,6 @@ def test_margin_asks_the_smallest():
         assert set(positions.tolist()) == set(np.argsort(margins[i])[:8].tolist())
 
 
-# ---------------------------------------------------------------------------------- record
 def answered(counts, seed=0) -> Selection:
     numbers = np.random.default_rng(seed)
     positions = [np.sort(numbers.choice(99, n, replace=False)) for n in counts]
@@ -236,7 +232,6 @@ def test_damaged_file(tmp_path, damage):
         Selection.load(path)
 
 
-# ---------------------------------------------------------------------------- a whole split
 @pytest.fixture
 def segmenter():
     torch.manual_seed(0)

@@ -17,7 +17,6 @@ from labor_lib.runtime import derive_seed, make_fabric, seed_everything
 CPU = torch.device("cpu")
 
 
-# --------------------------------------------------------------------------------- sampler
 def test_sampler_is_a_permutation_each_epoch():
     steps = list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
     flat = [number for step in steps for number in step]
@@ -49,7 +48,6 @@ def test_ramp_and_decay_closed_form(ramp, power):
         assert 0 < factor <= 1
 
 
-# ---------------------------------------------------------------------------------- stream
 def batches(fabric, config, folder, labels=None, **settings):
     """(images, labels) of every step."""
     whole = train.segmentation_batches(fabric, config, None, folder, labels, **settings)
@@ -97,7 +95,6 @@ def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
     assert 8 < sum(flips) < 32
 
 
-# ------------------------------------------------------------------------------- inference
 def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
     class Two(nn.Module):
         def forward(self, images):
@@ -147,7 +144,6 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
     torch.testing.assert_close(norm.running_mean, expected, rtol=0, atol=1e-5)
 
 
-# -------------------------------------------------------------------------------- the loop
 @pytest.fixture
 def material(make_folder):
     source = make_folder("gta5", count=5, cache=True)

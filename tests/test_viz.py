@@ -51,7 +51,6 @@ def legend_texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-# ------------------------------------------------------------------------------------- styles
 def test_every_method_has_its_own_style():
     bare = {name: replace(method, style=None) for name, method in METHODS.items()}
     for styles in (
@@ -63,7 +62,6 @@ def test_every_method_has_its_own_style():
     assert set(family_viz.STYLES) == set(CLASSIFICATION)
 
 
-# ------------------------------------------------------------------------------------- curves
 @pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0)])
 def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     figure = viz.budget_curve(table, axis)
@@ -129,7 +127,6 @@ def test_selector_trace_shows_every_stage():
     assert legend_texts(figure) == ["stage 1", "stage 2"]
 
 
-# ----------------------------------------------------------------------------------- pictures
 PHOTO = np.full((8, 16, 3), 200, np.uint8)
 
 

@@ -23,7 +23,7 @@ from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.scene import ASKED_COLOUR, ERROR_COLOUR, MASK_COLOUR, PICTURE_WIDTH, Scene
 from labor_lib.lab.ui import explorer as counting
-from labor_lib.lab.ui import settings, widgets
+from labor_lib.lab.ui import widgets
 from labor_lib.lab.ui.prototypes import prototypes_of
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
@@ -450,7 +450,6 @@ def test_methods_change_curve_table_and_grid(board):
     before = board.curve.png
     board.methods["random_points"].value = True
     assert board.curve.png != before
-    assert "random points 53.0" in board.heat.alt
     assert rows_of_grid() == ["image", "truth", *FINISHED]
     check_only(board.methods, "ppl", "source_only")
     assert rows_of_grid() == ["image", "truth", "source_only", "ppl"]
@@ -459,8 +458,6 @@ def test_methods_change_curve_table_and_grid(board):
     board.all_methods.click()
     assert all(box.value for box in board.methods.values())
     assert "200 clicks an image" in board.curve.caption  # at stage 2
-    board.main_methods.click()
-    assert not board.methods["random_points"].value
 
 
 def test_classes_and_axis_change_the_curve(board):
@@ -501,17 +498,6 @@ def test_pages_show_other_images(board):
 
 
 # -------------------------------------------------------------------------------------- problems
-def test_every_combination_has_one_name():
-    answers = [question["answers"] for question in settings.QUESTIONS.values()]
-    for given in itertools.product(*answers):
-        named = dict(zip(settings.QUESTIONS, given, strict=True))
-        fits = [p for p in settings.PROBLEMS if all(a in getattr(p, q) for q, a in named.items())]
-        assert len(fits) == 1
-        row, column = settings.cell_of(**named)
-        assert list(settings.ROWS.values())[row] == list(given[:2])
-        assert list(settings.COLUMNS.values())[column][0] == given[2]
-
-
 # --------------------------------------------------------------------------------- the example
 def test_the_worked_example_of_the_documentation_runs(run):
     names = {}
