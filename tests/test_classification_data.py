@@ -393,8 +393,8 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
 
 def test_dann_on_mnistm_from_a_terminal(mnist, tmp_path, monkeypatch, capsys):
     config = settings.SHIFTS["mnistm"]
-    classification.few = replace(config.training, steps=2, batch_size=10)
-    monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=classification.few))
+    short = replace(config.training, steps=2, batch_size=10)
+    monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=short))
     command = ["family", "--shift", "mnistm", "--root", str(tmp_path), "--device", "cpu"]
     command += ["--methods", "source_only,adabn,dann", "--out", str(tmp_path / "run")]
     assert main(command) == 0
