@@ -1,5 +1,6 @@
 """What several test files need: golden values, tiny folders, a CPU fabric, a tiny configuration."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -27,6 +28,10 @@ def shared() -> Path:
     if not (root / "fixtures").is_dir():
         absent("golden values are not on this machine (set LABOR_SHARED to their folder)")
     return root
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def absent(why: str) -> None:

@@ -42,16 +42,6 @@ def test_cost_of_hand_drawn_maps(case):
     assert cost == Cost(4.0 * asked_text.count("#"), clicks, pieces)
 
 
-@pytest.mark.parametrize("native", [12, 48, 120])
-def test_pixels_count_at_native_size(native):
-    asked = np.zeros((3, 4), bool)
-    asked[0, :3] = True
-    assert count_cost(asked, np.zeros((3, 4), int), native).pixels == pytest.approx(native / 4)
-
-
-# ----------------------------------------------------------------------------------- oracle
-
-
 @pytest.fixture
 def split(make_folder):
     """A target training split of 3 images, 32 x 64 in the files and 16 x 32 for the network."""
@@ -82,21 +72,14 @@ def test_labels_are_unreachable_until_asked(split, tmp_path):
         with pytest.raises(RuntimeError, match="oracle"):
             read(0)
     oracle = oracle_of(split)
+    _, costs = oracle.ask(Selection.nothing(3, (16, 32)))  # nothing to read
+    assert costs == [Cost(0.0, 0, 0)] * 3
     for ask in (lambda: oracle.ask(question()), oracle.ask_everything):
         with pytest.raises(InputError, match="gtFine"):
             ask()
     shutil.move(away, labels)
     answered, _ = oracle.ask(question())
     assert [len(part) for part in answered.answers] == [40, 0, 7]
-
-
-def test_no_label_file_is_read_for_an_image_without_a_question(split):
-    opened = []
-    oracle = Oracle(lambda: opened.append(1) or split)
-    answered, costs = oracle.ask(Selection.nothing(3, (16, 32)))
-    assert not opened
-    assert costs == [Cost(0.0, 0, 0)] * 3
-    assert [len(part) for part in answered.answers] == [0, 0, 0]
 
 
 def test_answers_the_asked_pixels_alone(split):
@@ -115,16 +98,6 @@ def test_answers_the_asked_pixels_alone(split):
     assert costs[1] == Cost(0.0, 0, 0)
     assert costs[0].clicks >= costs[0].pieces > 0
     assert asked.answers == []  # the question is left as it was
-
-
-def test_void_pixels_cost_and_answer_255(split):
-    void = [np.flatnonzero(split.label(i).numpy().ravel() == 255) for i in range(3)]
-    assert all(len(positions) for positions in void)
-    answered, costs = oracle_of(split).ask(Selection((16, 32), void))
-    for positions, answers, cost in zip(void, answered.answers, costs, strict=True):
-        assert (answers == 255).all()
-        assert cost.pixels == 4 * len(positions)
-        assert cost.clicks == cost.pieces >= 1
 
 
 def test_ask_everything(split):

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import shutil
 import tarfile
 import threading
 from functools import partial
@@ -62,28 +61,20 @@ def names(folder):
 def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
     offer(server, monkeypatch)
     root = tmp_path / "data"
+    place = root / "MNIST/raw/images"
     for _ in range(2):
         assert main(["download", "mnist", "--root", str(root)]) == 0
-        assert capsys.readouterr().out.strip() == str(root / "MNIST/raw/images")
-        assert (root / "MNIST/raw/images").read_bytes() == CONTENT
+        assert capsys.readouterr().out.strip() == str(place)
+        assert place.read_bytes() == CONTENT
     assert names(root) == ["MNIST", "MNIST/raw", "MNIST/raw/images", "MNIST/raw/images.gz"]
     assert server[2] == ["/images.gz"]
-
-
-def test_damaged_files_are_replaced(server, monkeypatch, tmp_path):
-    offer(server, monkeypatch)
-    (place,) = fetch("mnist", tmp_path / "data")
-    for path in (place, place.with_suffix(".gz")):
+    for path in (place, place.with_suffix(".gz")):  # damaged
         path.write_bytes(path.read_bytes()[:-1])
-        assert fetch("mnist", tmp_path / "data")[0].read_bytes() == CONTENT
-
-
-def test_wrong_hash_is_refused_and_leaves_nothing(server, monkeypatch, tmp_path):
-    offer(server, monkeypatch)
+        assert fetch("mnist", root)[0].read_bytes() == CONTENT
     (server[1] / "images.gz").write_bytes(gzip.compress(CONTENT + b"?"))
     with pytest.raises(InputError, match=r"images\.gz: could not be fetched .*hash"):
-        fetch("mnist", tmp_path / "data")
-    assert names(tmp_path / "data") == ["MNIST", "MNIST/raw"]
+        fetch("mnist", tmp_path / "other")
+    assert names(tmp_path / "other") == ["MNIST", "MNIST/raw"]
 
 
 def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
@@ -91,17 +82,10 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
         fetch("pacs", tmp_path)
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
     assert main(["download", "bsds500", "--root", str(tmp_path)]) == 2
-    message = capsys.readouterr().err
-    assert "photographs.tgz: could not be fetched" in message
-    assert "run again, or put the file there" in message
-    assert message.count("\n") == 1
-    monkeypatch.setenv("LABOR_HOME", str(tmp_path / "home"))
-    assert main(["download", "bsds500"]) == 2
-    assert str(tmp_path / "home/data/photographs.tgz") in capsys.readouterr().err
+    assert "run again, or put the file there" in capsys.readouterr().err
 
 
 # Archives
-
 IMAGES = "BSR/BSDS500/data/images"
 
 
@@ -141,28 +125,3 @@ def test_photographs_are_unpacked_and_nothing_else(server, monkeypatch, tmp_path
     assert (root / "bsds500/train/1.jpg").read_bytes() == b"a"
     assert names(root)[:2] == ["bsds500", "bsds500/test"]  # nothing hidden is left
     assert [name for name in names(tmp_path) if "evil" in name] == []
-
-
-def test_an_archive_that_leads_outside_is_refused(server, monkeypatch, tmp_path):
-    offer_archive(server, monkeypatch, {f"{IMAGES}/../../../../../evil.jpg": b"e"})
-    with pytest.raises(tarfile.OutsideDestinationError):
-        fetch("bsds500", tmp_path / "in" / "data")
-    assert [name for name in names(tmp_path) if "evil" in name] == []
-
-
-def test_an_interrupted_unpacking_leaves_no_folder(server, monkeypatch, tmp_path):
-    offer_archive(server, monkeypatch, {f"{IMAGES}/train/{i}.jpg": b"a" for i in range(3)})
-    (folder,) = fetch("bsds500", tmp_path / "data")
-    shutil.rmtree(folder)
-
-    def interrupted(self, path, *_, **__):
-        Path(path, "half.jpg").write_bytes(b"a")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extractall", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fetch("bsds500", tmp_path / "data")
-    assert names(tmp_path / "data") == ["photographs.tgz"]
-    fetch("bsds500", tmp_path / "data")
-    assert len(names(folder / "train")) == 3

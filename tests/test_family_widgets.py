@@ -1,7 +1,12 @@
 """The widgets of classification show what they are given, whatever their controls say."""
 
+import ast
 import html
+import importlib
 import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,43 +14,36 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch.nn import functional as F
+from torch.testing import assert_close
 
+from labor_lib.config import SHIFTS, SMOKE, Where, configure
+from labor_lib.data.classification import Domain
+from labor_lib.errors import InputError
+from labor_lib.lab import alignment, runs
+from labor_lib.lab import classification as lab
 from labor_lib.lab import family_viz as viz
-from labor_lib.lab.alignment import Points, SmallShift
-from labor_lib.lab.ui import family, guide
+from labor_lib.lab.alignment import Points, SmallShift, align, learn_source, small_loss
+from labor_lib.lab.ui import guide
 from labor_lib.lab.ui.family import AlignmentPlayground, MethodChooser
-
-# -------------------------------------------------------------------------- pairs pulled, pushed
-
-
-def cloud(count: int, seed: int, move: float) -> Points:
-    """Four classes in 6 dimensions, `count` points each."""
-    noise = torch.randn(4 * count, 6, generator=torch.Generator().manual_seed(seed))
-    features = 2 * torch.eye(4, 6).repeat_interleave(count, 0) + move + 0.5 * noise
-    return Points(features, torch.arange(4).repeat_interleave(count))
+from labor_lib.methods.ccsa import ccsa_loss, distances, make_pairs
+from labor_lib.methods.registry import CLASSIFICATION, METHODS, resolve
 
 
 @pytest.fixture
 def playground() -> AlignmentPlayground:
-    shift = SmallShift(tuple("1479"), cloud(8, 0, 0.0), cloud(5, 1, 0.9), cloud(30, 2, 0.9))
+    shift = SmallShift(tuple("1479"), points(8, 0), points(5, 1, 0.9), points(30, 2, 0.9))
     return AlignmentPlayground(shift)
 
 
-def test_playground_says_what_was_trained(playground):
+def test_every_control_of_the_playground_changes_the_picture(playground):
     one = playground.one
-    assert playground.error == ""
     assert [value for _, value in playground.labels.options] == [1, 3, 5]  # five a class are there
     assert (one.n, one.alpha, one.margin) == (3, 0.25, 1.0)
-    before, now = (f"{one.right(at, one.shift.others):.0f} %" for at in (0, -1))
-    assert playground.picture.caption.startswith("α 0.25, margin 1, 3 a class: " + now)
-    assert playground.picture.caption.endswith(f"after 120 steps ({before} before).")
-    means = [one.distances(at)[one.same].mean() for at in (0, -1)]
-    distance = "mean distance in one class: {:.2f} → {:.2f}".format(*means)
-    for said in (f"pairs of one class: {4 * 8 * 3}", f"of two classes: {3 * 4 * 8 * 3}", distance):
+    for said in (f"pairs of one class: {4 * 8 * 3}", f"of two classes: {3 * 4 * 8 * 3}"):
         assert said in playground.numbers.text
-
-
-def test_every_control_of_the_playground_changes_the_picture(playground):
+    right = f"{one.right(-1, one.shift.others):.0f} %"
+    assert right in playground.picture.caption
     for control, value in (
         (playground.alpha, 0.9), (playground.margin, 3.0), (playground.labels, 1),
         (playground.step, 4), (playground.pulled, False), (playground.play, 9),
@@ -57,47 +55,24 @@ def test_every_control_of_the_playground_changes_the_picture(playground):
         trains = control in (playground.alpha, playground.margin, playground.labels)
         assert (playground.one is not one) == trains
     assert (playground.one.n, playground.one.alpha, playground.one.margin) == (1, 0.9, 3.0)
-    assert playground.step.value == 9
     assert "after 45 steps" in playground.picture.caption
-
-
-def test_alignment_figure_draws_the_pairs(playground):
-    playground.margin.value = 4.0
     one = playground.one
     figure = viz.alignment_figure(one, 4, pushed=False)
     for axes, frame in zip(figure.axes, (0, 4), strict=True):
         pulled, pushed = axes.collections[:2]
         assert (pulled.get_visible(), pushed.get_visible()) == (True, False)
         distances = one.distances(frame)
-        for lines, there in ((pulled, one.same), (pushed, ~one.same & (distances < 4.0))):
+        for lines, there in ((pulled, one.same), (pushed, ~one.same & (distances < 3.0))):
             lengths = [np.linalg.norm(np.diff(line, axis=0)) for line in lines.get_segments()]
             np.testing.assert_allclose(sorted(lengths), sorted(distances[there]), rtol=1e-5)
-    assert figure.axes[1].get_title(loc="left") == "after 20 steps of CCSA"
-    assert "100 of 120 drawn" in figure.texts[0].get_text().replace("\n", " ")
-
-
-def test_playground_without_so_many_labels(playground):
     other = AlignmentPlayground(playground.shift, n=7)
     assert "7 labels a class: choose from" in other.error
     assert isinstance(other.figure(), Figure)
     other.labels.value = 3
     assert other.error == ""
-    assert other.picture.png
 
 
-# ------------------------------------------------------------------------------- which method
-
-
-@pytest.fixture
-def chooser() -> MethodChooser:
-    return MethodChooser()
-
-
-def shown(chooser) -> list[str]:
-    return [n for n, c in chooser.questions.items() if c.layout.display != "none"]
-
-
-@pytest.mark.parametrize("line", guide.leaves()[::4], ids=lambda line: line.advice.name)
+@pytest.mark.parametrize("line", guide.leaves()[::5], ids=lambda line: line.advice.name)
 def test_chooser_shows_the_advice_of_its_answers(line):
     answers = {question: answers[0] for question, answers in line.way}
     chooser, advice = MethodChooser(**answers), line.advice
@@ -118,22 +93,32 @@ def test_chooser_shows_the_advice_of_its_answers(line):
     assert {guide.Line((step,)).answer for step in line.way} <= bold
 
 
+def shown(chooser) -> list[str]:
+    return [n for n, c in chooser.questions.items() if c.layout.display != "none"]
+
+
+@pytest.fixture
+def chooser() -> MethodChooser:
+    return MethodChooser()
+
+
 def test_chooser_follows_its_controls(chooser):
     assert chooser.advice.name == "dann"
-    assert not chooser.used
     chooser.data.value = "fonts"
-    assert chooser.used
-    chooser.questions["images"].value = "few"
-    assert chooser.advice.name == "ccsa"
-    assert chooser.data.value == "fonts", "kept where the new advice has them, too"
-    chooser.questions["images"].value = "many"
-    chooser.questions["labels"].value = "ask"
-    chooser.questions["output"].value = "pixel"
-    assert chooser.advice.name == "ppl"
-    assert chooser.data.value == "streets"
-    chooser.questions["classes"].value = "new"
+    for changes, name, data in (
+        ({"images": "few"}, "ccsa", "fonts"),  # kept where the new advice has them, too
+        ({"images": "many", "labels": "ask", "output": "pixel"}, "ppl", "streets"),
+        ({"classes": "new"}, "open_set", None),
+    ):
+        for question, answer in changes.items():
+            chooser.questions[question].value = answer
+        assert chooser.advice.name == name
+        assert data in (None, chooser.data.value)
     assert shown(chooser) == ["classes"]
-    assert isinstance(chooser.figure(), Figure)
+    wrong = MethodChooser(labels="some")
+    assert "labels 'some': choose from none, ask, few, all" in wrong.error
+    wrong.questions["labels"].value = "all"
+    assert (wrong.error, wrong.advice.name) == ("", "target")
 
 
 def test_nothing_of_the_tree_is_cut_off_or_overlaps():
@@ -147,13 +132,6 @@ def test_nothing_of_the_tree_is_cut_off_or_overlaps():
             min(one.x1, other.x1) > max(one.x0, other.x0)
             and min(one.y1, other.y1) > max(one.y0, other.y0) + 1
         )
-
-
-def test_a_wrong_answer_becomes_a_line_and_the_chooser_goes_on():
-    chooser = MethodChooser(labels="some")
-    assert "labels 'some': choose from none, ask, few, all" in chooser.error
-    chooser.questions["labels"].value = "all"
-    assert (chooser.error, chooser.advice.name) == ("", "target")
 
 
 def test_run_it_here(chooser, monkeypatch, capsys):
@@ -178,16 +156,153 @@ def test_run_it_here(chooser, monkeypatch, capsys):
     assert chooser.outcome.value == ""
 
 
-def test_chooser_opens_a_cell_once_it_was_used(chooser, monkeypatch, capsys):
-    written = []
-    shell = SimpleNamespace(set_next_input=lambda text, replace: written.append((text, replace)))
-    monkeypatch.setattr(family, "get_ipython", lambda: shell)
-    chooser.open_cell()
-    assert written == [], "running all cells opens none"
-    chooser.data.value = "fonts"
-    chooser.open_cell()
-    assert written == [(guide.code("dann", "fonts"), False)]
-    assert "DANN, on 'fonts'" in capsys.readouterr().out
-    monkeypatch.setattr(family, "get_ipython", lambda: None)  # in a terminal
-    chooser.open_cell()
-    assert capsys.readouterr().out.strip() == guide.code("dann", "fonts").strip()
+def points(count: int, seed: int, move: float = 0.0) -> Points:
+    """Four clouds in 6 dimensions, `count` points each."""
+    noise = torch.randn(4 * count, 6, generator=torch.Generator().manual_seed(seed))
+    features = (2 * torch.eye(4, 6)).repeat_interleave(count, 0) + 0.6 * noise + move
+    return Points(features, torch.arange(4).repeat_interleave(count))
+
+
+@pytest.fixture
+def shift() -> SmallShift:
+    return SmallShift(tuple("abcd"), points(8, 0), points(7, 1, 0.7), points(20, 2, 0.7))
+
+
+@pytest.mark.parametrize(("alpha", "margin"), [(0.0, 1.0), (0.25, 1.0), (0.5, 5.0), (1.0, 0.0)])
+def test_the_loss_is_the_mean_of_both_passes(shift, alpha, margin):
+    few, weights = shift.labelled(3), learn_source(shift)
+    loss = small_loss(weights, shift.source, few, alpha, margin)
+
+    pairs = make_pairs(shift.source.labels, few.labels, 3, 0)
+    assert len(pairs) == len(shift.source) * len(few)  # with four classes: all there are
+    ends, labels = [], []
+    for group, places in ((shift.source, pairs.source), (few, pairs.target)):
+        ends.append(alignment.embed(weights, group.features)[places])
+        labels.append(group.labels[places])
+    distance, same = distances(*ends), labels[0] == labels[1]
+    passes = [
+        ccsa_loss(alignment.classify(weights, z), names, distance, same, alpha, margin)
+        for z, names in zip(ends, labels, strict=True)
+    ]
+    assert_close(loss, sum(passes) / 2)
+
+
+def test_the_source_alone_is_plain_cross_entropy(shift):
+    weights = learn_source(shift)
+    logits = alignment.classify(weights, alignment.embed(weights, shift.source.features))
+    expected = F.cross_entropy(logits, shift.source.labels)
+    assert_close(small_loss(weights, shift.source, None, 0.5, 1.0), expected)
+    assert (logits.argmax(1) == shift.source.labels).float().mean() > 0.95
+
+
+def test_alignment_pulls_one_class_and_leaves_the_margin(shift):
+    learnt = learn_source(shift)
+    one = align(shift, learnt, 3, 0.5, 1.0)
+    assert (len(one.frames) - 1) * alignment.EVERY == alignment.STEPS
+    before, after = one.distances(0), one.distances(-1)
+    assert after[one.same].mean() < 0.5 * before[one.same].mean()
+    assert (after[~one.same] > 1.0).mean() > 0.95
+    assert one.right(-1, one.few) == 100
+    again = align(shift, learn_source(shift), 3, 0.5, 1.0)
+    assert again.distances(-1) == pytest.approx(after), "the start is not changed by training"
+
+
+def domain(count: int, seed: int) -> Domain:
+    labels = torch.arange(10).repeat(count)
+    noise = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (len(labels), 1, 6, 6), generator=noise).to(torch.uint8)
+    return Domain("digits", tuple("0123456789"), images, labels)
+
+
+def test_a_small_shift_keeps_the_labelled_out_of_the_others():
+    source, target = domain(9, 0), domain(5, 1)
+    few = target.take(torch.cat([(target.labels == k).nonzero()[:2, 0] for k in range(10)]))
+    problem = SimpleNamespace(sources=(source,), few=few, target_train=target)
+    small = alignment.small_shift(problem, ("1", "7", "9", "4"), images=6)
+    assert (len(small.source), len(small.few), len(small.others)) == (24, 8, 12)
+    assert small.few.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert small.source.features.shape[1] == alignment.COMPONENTS
+    between = torch.cdist(small.few.features, small.others.features)
+    assert between.min() > 0.1
+    assert abs(small.source.features).max() < 10  # scaled: a step of Adam fits any images
+    with pytest.raises(InputError, match="no labelled target images"):
+        alignment.small_shift(SimpleNamespace(sources=(source,), few=None, target_train=target))
+
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def test_every_question_is_asked_and_every_advice_given():
+    ways = [step for line in guide.leaves() for step in line.way]
+    assert {name for name, _ in ways} == set(guide.QUESTIONS)
+    assert {line.advice.name for line in guide.leaves()} == set(guide.ADVICE)
+    for name, advice in guide.ADVICE.items():
+        assert all((NOTEBOOKS / f"{name}.ipynb").exists() for name in advice.notebooks)
+        for data in advice.data:  # the code imports what there is, its methods run on its data
+            code = guide.code(name, data)
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.ImportFrom):
+                    module = importlib.import_module(node.module)
+                    assert all(hasattr(module, alias.name) for alias in node.names)
+            found = re.search(r"(?m)^methods = (.*)$", code)
+            methods = ast.literal_eval(found[1]) if found else ["source_only"]
+            assert set(methods) <= set(METHODS if data == "streets" else SHIFTS[data].methods)
+            for line in code.replace("\\\n#", "").splitlines():  # the lines of a command as one
+                if " family --shift folder" in line:
+                    pair = Where(source="A", target="B") if "--source" in line else Where()
+                    listed = line.split("--methods ")[1].split(",")
+                    assert listed == [m.name for m in resolve(listed, configure("folder", pair))]
+
+
+def test_all_answers_together_lead_somewhere():
+    """One advice each, whatever is answered to the questions that are not asked."""
+    choices = [question["answers"] for question in guide.QUESTIONS.values()]
+    for answers in itertools.product(*choices):
+        answers = dict(zip(guide.QUESTIONS, answers, strict=True))
+        way = guide.path(**answers)
+        assert all(answers[name] == answer for name, answer in way)
+        lines = [line for line in guide.leaves() if line.lies_on(way)]
+        assert [line.advice for line in lines] == [guide.advise(**answers)]
+        assert guide.advise(**dict(way)) == guide.advise(**answers)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """No finished run, and trainings of a few steps."""
+    monkeypatch.setenv("LABOR_RUN", "small")
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path))
+    monkeypatch.setattr(runs, "preset", lambda name: replace(SMOKE, preset=name))
+    drawn = lab.styles(0)
+    few = {name: domain.take(list(range(0, 420, 5))) for name, domain in drawn.items()}
+    monkeypatch.setattr(lab, "styles", lambda seed: few)
+    for name in ("textured", "fonts", "styles"):
+        config = SHIFTS[name]
+        short = {"steps": 6, "finetune_steps": 3, "batch_size": 8}
+        short["select_every"] = 3 if config.training.select_every else 0
+        config = replace(config, training=replace(config.training, **short))
+        monkeypatch.setitem(SHIFTS, name, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),  # one of each template
+    [
+        ("finetune", "fonts"), ("sagnet", "styles"), ("streets_source_only", "streets"),
+        ("open_set", "fonts"), ("other_output", "fonts"),
+    ],
+)  # fmt: skip
+def test_the_code_runs(name, data, tiny, capsys):
+    found = {"__name__": "__main__"}
+    exec(compile(guide.code(name, data), "<guide>", "exec"), found)
+    said, template = capsys.readouterr().out, guide.ADVICE[name].code
+    assert found["run"].small
+    if template == "compare":
+        assert all(CLASSIFICATION[method].title in said for method in found["methods"])
+        assert found["figure"].axes
+    elif template == "streets":
+        assert all(re.search(rf"(?m)^{method} +\d", said) for method in found["methods"])
+        assert len(found["figure"].axes) == 3 * (1 + len(found["methods"]))
+    elif template == "overlap":
+        assert len(re.findall(r"\d+\.\d %", said)) == 2
+        assert ("letter a" in said) == (name == "open_set")
+    else:
+        assert len(re.findall(r"distance [\d.]+", said)) == 2

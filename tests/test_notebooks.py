@@ -3,21 +3,19 @@
 import ast
 import json
 import re
+from contextlib import nullcontext
 
 import nbformat
 import pytest
 
 from labor_lib.errors import InputError
+from labor_lib.lab.exercises import check, require
 from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
 from tools import notebooks as tool
 from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults
 
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
-BOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
-SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
-WIDGETS = ("SettingChooser", "DisagreementSlider", "SelectionExplorer", "PrototypeViewer",
-           "CompareDashboard", "AlignmentPlayground", "MethodChooser")  # fmt: skip
 BOOKS = {path: nbformat.read(path, as_version=4) for path in NOTEBOOKS + SOLUTIONS}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -59,19 +57,15 @@ def test_the_dashboards_page_links_to_no_file():
 
 
 @each_file
-def test_cells_fit_a_screen_and_hold_no_magics(path):
-    for cell in code_cells(path):
-        lines = cell.source.splitlines()
-        assert 0 < len(lines) <= 30, cell.source[:80]
-        assert max(map(len, lines)) <= 100, cell.source[:80]
-        ast.parse(cell.source)  # fails for a magic, too
-
-
-@each_file
-def test_outputs_are_those_of_one_run_without_faults(path):
+def test_cells_fit_a_screen_and_outputs_are_those_of_one_run(path, library):
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert faults(BOOKS[path]) == []
+    for cell in cells:
+        lines = cell.source.splitlines()
+        assert 0 < len(lines) <= 30, cell.source[:80]
+        assert max(map(len, lines)) <= 100, cell.source[:80]
+        assert not windows_of(cell.source) & library, "a copy of the library's code"
     for output in (output for cell in cells for output in cell.outputs):
         assert output.output_type != "error"
         assert "Warning" not in str(output.get("text", ""))
@@ -79,20 +73,13 @@ def test_outputs_are_those_of_one_run_without_faults(path):
             assert len(output.metadata.get("image/png", {}).get("alt", "")) > 20
 
 
-@each_file
-def test_links_resolve(path):
-    for target in re.findall(r"\]\(([^)\s#]+)", "\n".join(markdown(path))):
-        if not target.startswith(("https://", "http://", "attachment:")):
-            assert (path.parent / target).exists(), target
-
-
-@pytest.mark.parametrize(
-    "page", [*PROJECT.glob("*.md"), *PROJECT.glob("*/*.md")], ids=lambda page: page.name
-)
-def test_links_of_pages_resolve(page):
-    text = re.sub(r"(?s)```.*?```", "", page.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)\s#]+)", text):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+def test_links_resolve():
+    pages = [*PROJECT.glob("*.md"), *PROJECT.glob("*/*.md")]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    for page, text in (texts | {path: "\n".join(markdown(path)) for path in BOOKS}).items():
+        for target in re.findall(r"\]\(([^)\s#]+)", re.sub(r"(?s)```.*?```", "", text)):
+            if not target.startswith(("https://", "http://", "attachment:")):
+                assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def windows_of(source, size=6):
@@ -106,12 +93,6 @@ def library():
     """Every six lines that follow one another in the library; guide.py holds code to be shown."""
     files = [path for path in (PROJECT / "labor_lib").rglob("*.py") if path.name != "guide.py"]
     return set().union(*(windows_of(path.read_text(encoding="utf-8")) for path in files))
-
-
-@each_file
-def test_no_code_is_copied_from_the_library(path, library):
-    for cell in code_cells(path):
-        assert not windows_of(cell.source) & library, cell.source
 
 
 def checks(path):
@@ -135,8 +116,6 @@ def test_exercises_are_open_and_solutions_run_the_same_checks(path):
     assert all(f"Exercise {number}: right." in printed(solution) for number in checks(path))
 
 
-# ------------------------------------------------------------------------------------ the map
-
 CARD = "# 03 · Three\nA question?\n\n| | |\n|---|---|\n| **Goal** | To see three |\n"
 
 
@@ -145,13 +124,14 @@ def write(folder, name, source):
     (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
 
 
-def test_the_map_is_in_reading_order_with_measured_minutes(tmp_path):
+def test_the_map_is_in_reading_order_with_measured_minutes(tmp_path, monkeypatch):
     write(tmp_path, "03_three", CARD)
     write(tmp_path, "01_one", CARD.replace("03 · Three", "01 · One").replace("three", "one"))
     write(tmp_path, "draft", "no card")  # without a number: no part of the collection
-    rows = [("03_three", "full", 90, 800, "cpu"), ("03_three", "small", 30, 700, "cpu")]
-    lines = [",".join(COLUMNS), *(",".join(map(str, [*row, "2026-01-01", "m"])) for row in rows)]
-    (tmp_path / "measured.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(tool, "FOLDER", tmp_path)
+    (tmp_path / "measured.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    for run, seconds in (("small", 9), ("full", 90), ("small", 30)):  # replaces the earlier one
+        tool.record("03_three", run, seconds, 800)
     table = notebook_map(tmp_path)
     assert table["notebook"].tolist() == ["01_one", "03_three"]
     assert table["title"].tolist() == ["01 · One", "03 · Three"]
@@ -160,9 +140,6 @@ def test_the_map_is_in_reading_order_with_measured_minutes(tmp_path):
         "CPU not measured; GPU not measured",
         "CPU 1.5 with a finished run, 0.5 without; GPU not measured",
     ]
-
-
-def test_a_notebook_without_a_card_is_named(tmp_path):
     write(tmp_path, "04_four", "# 04 · Four\nNo table.")
     with pytest.raises(InputError, match="04_four"):
         notebook_map(tmp_path)
@@ -174,9 +151,6 @@ def test_the_readme_has_the_map(tmp_path):
     copy.write_text(re.sub(r"(?m)^\| \[0.*\n", "", readme.read_text(encoding="utf-8")), "utf-8")
     tool.write_map(copy)
     assert copy.read_bytes() == readme.read_bytes()
-
-
-# ----------------------------------------------------------------- the tool that keeps them
 
 
 def small_book(*outputs):
@@ -207,9 +181,26 @@ def test_clean_keeps_what_a_reader_without_a_kernel_can_see():
     assert dict(left.data) == {"text/plain": f"Explorer: {STATIC}"}
 
 
-def test_a_measurement_replaces_an_earlier_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, "FOLDER", tmp_path)
-    for run, seconds in (("small", 9), ("full", 12.4), ("small", 7)):
-        tool.record("03_three", run, seconds, 800)
-    table = measurements(tmp_path)
-    assert table[["run", "seconds"]].to_numpy().tolist() == [["full", 12], ["small", 7]]
+def open_one():
+    raise NotImplementedError
+
+
+def wrong():
+    assert 1 == 2, "one is\nnot two"
+
+
+@pytest.mark.parametrize(
+    ("solution", "error", "line"),
+    [
+        (open_one, NotImplementedError, "Exercise 1 is open"),
+        (wrong, AssertionError, "Exercise 1, not yet (AssertionError): one is not two"),
+        (lambda: {}["missing"], KeyError, "Exercise 1, not yet (KeyError): 'missing'"),
+        (lambda: None, None, "Exercise 1: right."),
+    ],
+)
+def test_check_tells_and_require_raises(capsys, solution, error, line):
+    check(1, solution)
+    assert capsys.readouterr().out.startswith(line)
+    with pytest.raises(error) if error else nullcontext():
+        require(1, solution)
+    assert capsys.readouterr().out == ("" if error else line + "\n")

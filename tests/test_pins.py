@@ -51,9 +51,6 @@ def machine() -> dict[str, str]:
     }
 
 
-# -------------------------------------------------------------------------------- drawn pixels
-
-
 def drawn_streets(folder: Path) -> dict[str, str]:
     """Every image and label of a few small sets."""
     found = {}
@@ -79,9 +76,6 @@ def drawn_images() -> dict[str, str]:
         found[f"{style}, seed 0"] = digest(*draw_styles(style, per_class=5, seed=0))
     found["photo, seed 1, 32 pixels"] = digest(*draw_styles("photo", 3, seed=1, size=32))
     return found
-
-
-# ----------------------------------------------------------------------------------- tiny runs
 
 
 def smoke(folder: Path, methods: tuple[str, ...], precision: str) -> dict[str, str]:
@@ -126,14 +120,14 @@ def classification(folder: Path, shift: str, root: Path | None, source="", targe
     return found
 
 
-def write_images(root: Path) -> Path:
+def write_images(root: Path, count: int = 12) -> Path:
     """Three domains of two classes of random images."""
     rng = np.random.default_rng(0)
     for domain in ("art", "photo", "sketch"):
         for name in ("cat", "dog"):
             folder = root / domain / name
             folder.mkdir(parents=True)
-            for number in range(12):
+            for number in range(count):
                 pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number:02}.png")
     return root
@@ -166,9 +160,6 @@ RUNS = {  # name: makes the pins of one run in an empty folder
         folder / "run", "folder", write_images(folder / "files"), "art", "photo"
     ),
 }
-
-
-# --------------------------------------------------------------------------------------- tests
 
 
 @pytest.fixture(scope="module")

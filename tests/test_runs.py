@@ -5,19 +5,19 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from labor_lib.config import SMOKE
+from labor_lib.config import SHIFTS, SMOKE, Where
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
-from labor_lib.lab.runs import SegmentationRun, open_run
+from labor_lib.lab.classification import ClassificationPhases
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.adabn import estimate_statistics
-from labor_lib.methods.registry import resolve
+from labor_lib.methods.registry import CLASSIFICATION, resolve
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import Progress, load_weights, make_fabric
 
@@ -39,7 +39,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def run(project):
-    return SegmentationRun(project / "runs" / "streets")
+    return runs.SegmentationRun(project / "runs" / "streets")
 
 
 @pytest.fixture
@@ -51,27 +51,13 @@ def home(project, monkeypatch):
     return project
 
 
-def test_what_is_in_a_run(run):
-    assert run.seeds == [0]
-    assert run.methods == ["source_only", "ppl", "random_pixels"]
-    assert run.asked_methods == ["ppl", "random_pixels"]
-    assert run.stages == 2
-    assert run.config == TWO_STAGES
-    assert not run.small
-    assert run.title("Masks") == "Masks"
-    assert str(run.folder.parent) not in repr(run)
-
-
-def test_a_method_without_its_last_stage_is_not_finished(run):
-    table = run.table
-    run.table = table[(table["method"] != "ppl") | (table["stage"] == 1)]
-    assert run.methods == ["source_only", "random_pixels"]
-
-
 @pytest.mark.parametrize("stage", [1, 2])
 def test_view_is_what_the_stage_saw(run, stage):
     """The network is rebuilt here from the stored files, step by step."""
     view = run.view("ppl", 0, stage, 3)
+    known = run.asked_before("ppl", 0, stage).positions[3]  # what the earlier stages asked
+    earlier = [run.selection("ppl", 0, one).positions[3] for one in range(1, stage)]
+    np.testing.assert_array_equal(known, np.concatenate([[], *earlier]))
     place = run.folder / "seed0"
     net = runs.deeplab.build("small", 14)
     domains = run.domains(0)
@@ -117,7 +103,7 @@ def test_a_run_folder_of_the_first_version_opens_and_goes_on(project, tmp_path):
         del record[name]
     record["settings"]["train"]["clip_norm"] = 0.0  # a setting that is gone
     (folder / "config.json").write_text(json.dumps(record))
-    run = SegmentationRun(folder)
+    run = runs.SegmentationRun(folder)
     assert run.config == TWO_STAGES
     assert run.record["command"] == ""
     kept = (folder / "seed0/ppl/stage2/phase.json").read_bytes()
@@ -138,12 +124,6 @@ def test_pair_disagrees_where_the_stored_mask_says(run):
         np.testing.assert_array_equal(disagree, run.masks("ppl", 0, 1)[index])
 
 
-def test_asked_before_joins_the_earlier_stages(run):
-    assert sum(map(len, run.asked_before("ppl", 0, 1).positions)) == 0
-    known = run.asked_before("ppl", 0, 2)
-    np.testing.assert_array_equal(known.positions[0], run.selection("ppl", 0, 1).positions[0])
-
-
 def test_predictions_are_those_that_were_scored(run):
     """IoU of the stored predictions, by hand, is the table's."""
     folder = run.domains(0).evaluation
@@ -160,6 +140,7 @@ def test_predictions_are_those_that_were_scored(run):
 
 
 def test_a_method_without_selector_has_no_mask_and_no_pair(run):
+    assert {"loss5", "loss6", "mask_share"} <= set(run.history("ppl", selector=True))
     view = run.view("random_pixels", 0, 1, 0)
     assert view.mask is None
     assert not view.points
@@ -179,39 +160,19 @@ def test_errors_and_entropy_by_hand():
     np.testing.assert_allclose(view.entropy, [[1, 0, 0.5]], atol=1e-6)
 
 
-def test_truths_are_of_the_training_images(run):
-    truths = run.truths(0)
-    assert truths.names == run.domains(0).target.names
-    assert truths.split == "train"
-
-
-def test_traces(run):
-    assert isinstance(run.history("ppl"), pd.DataFrame)
-    assert {"loss5", "loss6", "mask_share"} <= set(run.history("ppl", selector=True))
-
-
 def test_images_that_are_gone_are_drawn_anew(run, tmp_path, monkeypatch):
     monkeypatch.setenv("LABOR_HOME", str(tmp_path))
     before = run.domains(0).target.image(0)
     run.record["data_root"] = str(tmp_path / "gone")
-    elsewhere = SegmentationRun(run.folder)
+    elsewhere = runs.SegmentationRun(run.folder)
     elsewhere.record = run.record
     drawn = elsewhere.domains(0).target
     assert tmp_path in drawn.root.parents
     assert torch.equal(drawn.image(0), before)
 
 
-def test_open_run_takes_the_finished_streets(home, capsys):
-    run = open_run("ppl", "source_only")
-    assert run.folder == home / "runs" / "streets"
-    assert (
-        "Opened the run 'streets': source_only, ppl, random_pixels; seeds 0."
-        in capsys.readouterr().out
-    )
-
-
 def test_open_run_trains_small_what_the_streets_lack(home, capsys):
-    run = open_run("adabn")
+    run = runs.open_run("adabn")
     assert run.folder == home / "runs" / "small"
     assert run.small
     assert run.title("Masks") == "Masks (small run)"
@@ -219,20 +180,133 @@ def test_open_run_trains_small_what_the_streets_lack(home, capsys):
     said = capsys.readouterr().out
     assert "Training adabn at the small preset (runs/streets lacks them" in said
     assert "Opened the small run 'small'" in said
-    open_run("adabn")
+    runs.open_run("adabn")
     assert "Training" not in capsys.readouterr().out
 
 
 def test_labor_run_decides(home, monkeypatch, capsys):
+    assert runs.open_run("ppl", "source_only").folder == home / "runs" / "streets"
+    said = "Opened the run 'streets': source_only, ppl, random_pixels; seeds 0."
+    assert said in capsys.readouterr().out
     monkeypatch.setenv("LABOR_RUN", "small")
-    assert open_run("source_only").small
+    assert runs.open_run("source_only").small
     monkeypatch.setenv("LABOR_RUN", str(home / "runs" / "streets"))
-    assert not open_run("source_only").small
+    run = runs.open_run("source_only")
+    assert not run.small
+    assert run.asked_methods == ["ppl", "random_pixels"]
+    run.table = run.table[(run.table["method"] != "ppl") | (run.table["stage"] == 1)]
+    assert run.methods == ["source_only", "random_pixels"], "without its last stage: not finished"
     monkeypatch.setenv("LABOR_RUN", str(home / "nothing"))
     with pytest.raises(InputError, match=r"nothing.*no such file"):
-        open_run("source_only")
-
-
-def test_unknown_method(home):
+        runs.open_run("source_only")
     with pytest.raises(InputError, match="method 'pp' is unknown"):
-        open_run("pp")
+        runs.open_run("pp")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """runs/family of a project: tiny runs of 'fonts' and 'styles'; the settings they are of."""
+    home, fabric, settings = tmp_path_factory.mktemp("project"), make_fabric("cpu", "32-true"), {}
+    few = {"steps": 6, "finetune_steps": 3, "select_every": 1, "batch_size": 8}
+    for shift, methods, seeds in (
+        ("fonts", ("source_only",), (0, 1)),
+        ("fonts", ("finetune", "dann"), (0,)),
+        ("styles", ("source_only",), (0,)),
+    ):
+        config = SHIFTS[shift]
+        config = replace(config, training=replace(config.training, **few), few=(3,))
+        settings[shift] = config
+        out = home / "runs" / "family" / shift
+        phases = ClassificationPhases(config, Where(), out, fabric, Progress())
+        phases.run([CLASSIFICATION[name] for name in methods], list(seeds))
+    return home, settings
+
+
+@pytest.fixture
+def folders(finished, monkeypatch):
+    """The project's folder of runs, for `open_shift`."""
+    home, settings = finished
+    monkeypatch.delenv("LABOR_RUN", raising=False)
+    monkeypatch.setenv("LABOR_HOME", str(home))
+    for shift, config in settings.items():
+        monkeypatch.setitem(SHIFTS, shift, config)
+    return home / "runs"
+
+
+def test_a_finished_run_is_preferred(folders):
+    run = runs.open_shift("fonts", "source_only")
+    assert not run.small
+    assert run.title("Accuracy") == "Accuracy"
+    assert run.config.training.steps == 6
+    assert run.seeds == [0, 1]
+    assert runs.open_shift("fonts", "source_only", "finetune").seeds == [0], (
+        "which both have finished"
+    )
+
+
+@pytest.mark.parametrize("why", ["method", "number", "seed", "shift", "LABOR_RUN"])
+def test_a_small_run_is_made_where_none_fits_and_says_so(
+    folders, why, monkeypatch, tmp_path, capsys
+):
+    assert runs.finished_shift("fonts", "source_only", "finetune") is not None
+    assert runs.finished_shift("nothing") is None
+    if why == "LABOR_RUN":
+        monkeypatch.setenv("LABOR_RUN", "small")
+        monkeypatch.setenv("LABOR_HOME", str(tmp_path))
+        run = runs.open_shift("fonts", "source_only", "finetune")
+        assert run.small
+        assert run.title("Accuracy") == "Accuracy (small run)"
+        assert "small run 'fonts'" in capsys.readouterr().out
+        assert run.methods == ["source_only", "finetune"]
+        assert run.config.training.steps == 2, "a third of the steps"
+        assert len(run.history("finetune", n=3)) == 1
+    else:
+        asked = {"method": "joint", "shift": "finetune"}.get(why, "finetune")
+        more = {"number": {"few": (1,)}, "seed": {"seed": 1}}.get(why, {})
+        assert runs.finished_shift("styles" if why == "shift" else "fonts", asked, **more) is None
+
+
+def test_networks_score_what_the_table_says(folders):
+    run = runs.open_shift("fonts", "source_only", "finetune", "dann")
+    for method, n in (("source_only", None), ("finetune", 3), ("dann", None)):
+        domain = run.problem(0, "", n).target_test
+        right = run.predictions(run.net(method, n=n), domain) == domain.labels.numpy()
+        rows = run.table[(run.table["method"] == method) & (run.table["few"] == (n or 0))]
+        # ponderous in bf16: the last digit may differ from the run's precision
+        assert 100 * right.mean() == pytest.approx(rows["accuracy"].item(), abs=0.3), method
+    features = run.features(run.net("source_only"), domain)
+    assert features.shape == (len(domain), run.net("source_only").width)
+    logits = run.net("source_only").classifier(torch.from_numpy(features[:4]))
+    np.testing.assert_array_equal(
+        logits.argmax(1), run.predictions(run.net("source_only"), domain)[:4]
+    )
+    assert run.load("discriminator", "dann") is not None
+
+
+def test_selected_and_last_weights_are_networks_of_their_own(folders):
+    """Opening one may not change the other."""
+    run = runs.open_shift("styles", "source_only")
+    target = run.targets[1]
+    last = run.load("net", "source_only", target=target)
+    selected = run.net("source_only", target=target)
+    for net, name in ((selected, "selected"), (last, "net")):
+        stored = load_file(run.path("source_only", target=target) / f"{name}.safetensors")
+        for key, value in stored.items():
+            torch.testing.assert_close(net.state_dict()[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda run: run.net("finetune", n=5), "finetune-5: not finished, or not run"),
+        (lambda run: run.load("style", "source_only"), "source_only has no network 'style'"),
+        (lambda run: runs.open_shift("digits"), "unknown shift 'digits': choose one of textured"),
+        (lambda run: runs.open_shift("fonts", "sagnet"), "'sagnet' does not apply to 'fonts'"),
+        (lambda run: runs.open_shift("ccsa"), "shift 'ccsa' needs --root"),
+        (lambda run: runs.ClassificationRun(run.folder / "gone"), "no such file"),
+    ],
+)
+def test_what_is_not_there_is_said(folders, ask, message):
+    run = runs.open_shift("fonts", "source_only", "finetune")
+    with pytest.raises(InputError, match=message):
+        ask(run)

@@ -1,6 +1,5 @@
 """Batches, statistics, and a training that survives being killed."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,76 +7,55 @@ import pytest
 import torch
 from torch import nn
 
-from labor_lib.errors import InputError
-from labor_lib.lab.pipeline import load_nets, save_nets
+from labor_lib import train
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.runtime import derive_seed, make_fabric, seed_everything
-from labor_lib.train import (
-    ShuffledBatches,
-    build_nets,
-    image_batches,
-    predict,
-    ramp_and_decay,
-    segmentation_batches,
-    train_segmenter,
-)
 
 CPU = torch.device("cpu")
 
-# --------------------------------------------------------------------------------- sampler
-
 
 def test_sampler_is_a_permutation_each_epoch():
-    steps = list(ShuffledBatches(7, 3, 0, 14, seed=5))
-    assert all(len(step) == 3 for step in steps)
+    steps = list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
     flat = [number for step in steps for number in step]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert steps == list(ShuffledBatches(7, 3, 0, 14, seed=5))
-    assert steps != list(ShuffledBatches(7, 3, 0, 14, seed=6))
+    assert steps == list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
+    assert steps != list(train.ShuffledBatches(7, 3, 0, 14, seed=6))
+    for step in train.ShuffledBatches(4, 10, 0, 6, seed=2):  # more than there are
+        assert len(step) == 10
+        assert set(step) == set(range(4))
 
 
-@pytest.mark.parametrize("images", [1, 4, 7, 100])
-@pytest.mark.parametrize("batch_size", [1, 3, 10])
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 1), (4, 10), (7, 3), (100, 3)])
 @pytest.mark.parametrize("start", [1, 6, 19])
 def test_sampler_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
-    whole = list(ShuffledBatches(images, batch_size, 0, 20, seed=1))
-    tail = ShuffledBatches(images, batch_size, start, 20, seed=1)
+    whole = list(train.ShuffledBatches(images, batch_size, 0, 20, seed=1))
+    tail = train.ShuffledBatches(images, batch_size, start, 20, seed=1)
     assert list(tail) == whole[start:]
     assert len(tail) == 20 - start
 
 
-def test_batch_larger_than_the_number_of_images():
-    for step in ShuffledBatches(4, 10, 0, 6, seed=2):
-        counts = np.bincount(step, minlength=4)
-        assert len(step) == 10
-        assert counts.min() >= 1
-
-
 @pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
 def test_ramp_and_decay_closed_form(ramp, power):
-    found = [ramp_and_decay(step, 20, ramp, power) for step in range(20)]
+    found = [train.ramp_and_decay(step, 20, ramp, power) for step in range(20)]
     for step, factor in enumerate(found):
         rising = (step + 1) / ramp if ramp and step + 1 < ramp else 1
         assert factor == pytest.approx(rising * (1 - step / 20) ** power)
         assert 0 < factor <= 1
 
 
-# ---------------------------------------------------------------------------------- stream
-
-
 def batches(fabric, config, folder, labels=None, **settings):
     """(images, labels) of every step."""
-    whole = segmentation_batches(fabric, config, None, folder, labels, **settings)
+    whole = train.segmentation_batches(fabric, config, None, folder, labels, **settings)
     return ((batch.target_images, batch.target_labels) for batch in whole(0))
 
 
 def numbers(images, batch_size, steps, seed):
-    return ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
+    return train.ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -97,6 +75,8 @@ def test_batches_are_normalised_and_keep_labels(fabric, tiny, make_folder, cache
             np.testing.assert_allclose(image.numpy(), expected, rtol=0, atol=1e-6)
             np.testing.assert_array_equal(label.numpy(), folder.label(i).numpy())
             assert (label == 255).any()
+        images.fill_(9)  # what is kept stays as it is
+        labels.fill_(9)
 
 
 def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
@@ -115,43 +95,13 @@ def test_batches_flip_image_and_label_together(fabric, tiny, pictures):
     assert 8 < sum(flips) < 32
 
 
-def test_batches_without_labels(fabric, tiny, pictures):
-    images, labels = next(batches(fabric, tiny, pictures(3), steps=1, seed=0))
-    assert images.shape == (2, 3, 8, 12)
-    assert labels is None
-
-
-def test_batches_leave_kept_images_alone(fabric, tiny, make_folder):
-    folder = make_folder(count=2, cache=True)
-    before = folder.image(0).clone(), folder.label(0).clone()
-    for images, labels in batches(fabric, tiny, folder, folder.label, steps=4, seed=0):
-        images.fill_(9)
-        labels.fill_(9)
-    assert torch.equal(folder.image(0), before[0])
-    assert torch.equal(folder.label(0), before[1])
-
-
-# ------------------------------------------------------------------------------- inference
-
-
-def test_image_batches_in_order_or_as_numbered(tiny, pictures):
-    folder = pictures(7)
-    expected = (folder.images.double() / 255 - 0.45) / 0.25
-    config = replace(tiny, data=replace(tiny.data, inference_batch=3))
-    found = list(image_batches(folder, config, CPU))
-    assert [len(images) for images in found] == [3, 3, 1]
-    torch.testing.assert_close(torch.cat(found).double(), expected, rtol=0, atol=1e-6)
-    (images,) = image_batches(folder, config, CPU, [torch.tensor([5, 0])])
-    torch.testing.assert_close(images.double(), expected[[5, 0]], rtol=0, atol=1e-6)
-
-
 def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
     class Two(nn.Module):
         def forward(self, images):
             return [images[:, :, ::2, ::2], -images]
 
     images = torch.randn(2, 3, 8, 12)
-    probs = predict(fabric, Two(), images, (8, 12))
+    probs = train.predict(fabric, Two(), images, (8, 12))
     full = nn.functional.interpolate(images[:, :, ::2, ::2].double(), (8, 12), mode="bilinear")
     expected = full.exp() / full.exp().sum(dim=1, keepdim=True)
     torch.testing.assert_close(probs.double(), expected, rtol=0, atol=1e-6)
@@ -174,6 +124,7 @@ def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, coun
     np.testing.assert_allclose(norm.running_var, variance, rtol=1e-4)
     assert norm.momentum == 0.37
     assert not norm.training
+    assert (norm.weight == 1).all()  # nothing that is learnt changes
 
 
 def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
@@ -193,20 +144,6 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
     torch.testing.assert_close(norm.running_mean, expected, rtol=0, atol=1e-5)
 
 
-def test_statistics_change_nothing_that_is_learnt(fabric, tiny, pictures):
-    nets = build_nets(tiny, 14)
-    before = copy.deepcopy(nets["segmenter"])
-    estimate_statistics(fabric, nets["segmenter"], pictures(4, (16, 32)), tiny)
-    pairs = zip(before.named_parameters(), nets["segmenter"].parameters(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), b in pairs)
-    assert not torch.equal(
-        before.backbone[0][1].running_mean, nets["segmenter"].backbone[0][1].running_mean
-    )
-
-
-# -------------------------------------------------------------------------------- the loop
-
-
 @pytest.fixture
 def material(make_folder):
     source = make_folder("gta5", count=5, cache=True)
@@ -217,7 +154,7 @@ def material(make_folder):
 
 def fresh(config):
     seed_everything(7, "networks")
-    return build_nets(config, 14)
+    return train.build_nets(config, 14)
 
 
 class Killed(Exception):
@@ -233,7 +170,7 @@ def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, ste
         if len(done) == kill_at:
             raise Killed
 
-    history = train_segmenter(
+    history = train.train_segmenter(
         fabric, nets, step, config, *material,
         steps=steps, learning_rate=1e-2, seed=3, checkpoint=checkpoint, on_step=on_step,
     )  # fmt: skip
@@ -280,21 +217,7 @@ def test_training_in_bf16_follows_fp32(fabric, tiny, material, tmp_path):
         assert all(np.isfinite(value) for value in b.values())
     assert found[0]["source"] == pytest.approx(whole[0]["source"], rel=0.02)
     assert found[0] != whole[0], "these numbers were not rounded to bf16"
-    assert np.mean([row["source"] for row in found[-3:]]) < found[0]["source"]
-
-
-def test_same_seed_same_training(fabric, tiny, material, tmp_path):
-    one, two = (run(fabric, tiny, material, tmp_path / f"{i}.pt", steps=3) for i in range(2))
-    assert one[1] == two[1]
-
-
-def test_training_learns(fabric, tiny, material, tmp_path):
-    """The source loss of a network that sees the same five images again and again falls."""
-    config = replace(tiny, train=replace(tiny.train, flip=False, checkpoint_steps=1000))
-    _, trace, _ = run(fabric, config, material, tmp_path / "a.pt", source_only_step, steps=40)
-    losses = [row["source"] for row in trace]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert not (tmp_path / "a.pt").exists()
+    assert np.mean([row["source"] for row in found[-3:]]) < 0.9 * found[0]["source"], "it learns"
 
 
 def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_path):
@@ -324,17 +247,3 @@ def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_p
     assert batch.source_images is None
     assert batch.target_labels is None
     assert batch.target_images is not None
-
-
-def test_nets_round_trip(tiny, tmp_path):
-    nets, other = fresh(tiny), build_nets(tiny, 14)
-    save_nets(nets, tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"segmenter.safetensors", "discriminator0.safetensors"}
-    load_nets(other, tmp_path)
-    for name, net in nets.items():
-        loaded = other[name].state_dict()
-        assert all(torch.equal(value, loaded[key]) for key, value in net.state_dict().items())
-    (tmp_path / "discriminator0.safetensors").unlink()
-    with pytest.raises(InputError, match="discriminator0"):
-        load_nets(other, tmp_path)

@@ -8,13 +8,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
-from labor_lib.lab import scene, viz
+from labor_lib.lab import family_viz, scene, viz
 from labor_lib.lab.scene import Scene
 from labor_lib.labels import IGNORE, STREETS14, colourise
-from labor_lib.methods.registry import METHODS
+from labor_lib.methods.registry import CLASSIFICATION, METHODS
 
 MIOU = {  # method: [stage 1, stage 2] of seed 0; seed 1 has 2 more
     "source_only": [20.0, 24.0],
@@ -52,41 +51,15 @@ def legend_texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-# ------------------------------------------------------------------------------------- styles
-
-
-def hue_fits(colour: str, family: str) -> bool:
-    red, green, blue = to_rgb(colour)
-    return {
-        "none": 0 < red == green == blue,
-        "points": blue > green > red,
-        "pixels": red > green >= blue,
-        "all": red == green == blue == 0,
-    }[family]
-
-
-def test_every_method_has_its_own_style_and_its_family_a_hue():
-    assert viz.family_of("margin_points") == "points"
-    assert viz.family_of("iast") == "none"
-    styles = {method: viz.style_of(method) for method in METHODS}
-    assert len(set(styles.values())) == len(METHODS)
+def test_every_method_has_its_own_style():
     bare = {name: replace(method, style=None) for name, method in METHODS.items()}
-    defaults = {method: viz.style_of(method, bare) for method in METHODS}
-    for method in METHODS:
-        for style in (styles[method], defaults[method]):
-            assert hue_fits(style.colour, viz.family_of(method)), method
-    looks = {(style.colour, style.marker) for style in defaults.values()}
-    assert len(looks) == len(METHODS)
-    assert viz.style_of("unknown") not in defaults.values()
-
-
-def test_figures_leave_no_state_behind(table):
-    before = dict(matplotlib.rcParams)
-    viz.budget_curve(table)
-    assert dict(matplotlib.rcParams) == before
-
-
-# ------------------------------------------------------------------------------------- curves
+    for styles in (
+        [viz.style_of(method) for method in METHODS],
+        [viz.style_of(method, bare) for method in METHODS],  # what the kind of labels gives
+        list(family_viz.STYLES.values()),
+    ):
+        assert len({(style.colour, style.marker) for style in styles}) == len(styles)
+    assert set(family_viz.STYLES) == set(CLASSIFICATION)
 
 
 @pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0)])
@@ -111,18 +84,10 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
         "LabOR PPL",
         "source only",
     ]
-
-
-def test_budget_curve_of_one_seed_has_no_bars(table):
-    axes = viz.budget_curve(table[table["seed"] == 0]).axes[0]
-    assert not axes.collections
-    assert viz.style_of("ppl").colour in lines_by_colour(axes)
-
-
-def test_budget_curve_draws_an_unknown_method(table):
-    table["method"] = table["method"].replace("ppl", "<b>$x")
-    figure = viz.budget_curve(table)
-    assert viz.to_png(figure).startswith(b"\x89PNG")  # a lone dollar would stop it
+    table["method"] = table["method"].replace("ppl", "<b>$x")  # a lone dollar would stop it
+    figure = viz.budget_curve(table[table["seed"] == 0])
+    assert viz.to_png(figure).startswith(b"\x89PNG")
+    assert not figure.axes[0].collections, "one seed has no bars"
     assert r"<b>\$x" in legend_texts(figure)
 
 
@@ -150,15 +115,9 @@ def test_time_bars_are_differences_of_the_sums(table):
 
 
 def test_selector_trace_shows_every_stage():
-    trace = pd.DataFrame(
-        {
-            "method": ["ppl"] * 4,
-            "stage": [1, 1, 2, 2],
-            "step": [0, 1, 0, 1],
-            "mask_share": [0.1, 0.2, 0.3, 0.4],
-            "loss5": [4.0, 3.0, 2.0, 1.0],
-            "loss6": [-1.0, -2.0, -3.0, -4.0],
-        }
+    trace = pd.DataFrame({"method": "ppl", "stage": [1, 1, 2, 2], "step": [0, 1, 0, 1]})
+    trace = trace.assign(
+        mask_share=[0.1, 0.2, 0.3, 0.4], loss5=[4.0, 3, 2, 1], loss6=[-1.0, -2, -3, -4]
     )
     figure = viz.selector_trace(trace)
     mask, loss5, loss6 = figure.axes
@@ -167,8 +126,6 @@ def test_selector_trace_shows_every_stage():
     np.testing.assert_allclose(loss6.get_lines()[1].get_ydata(), [-3, -4])
     assert legend_texts(figure) == ["stage 1", "stage 2"]
 
-
-# ----------------------------------------------------------------------------------- pictures
 
 PHOTO = np.full((8, 16, 3), 200, np.uint8)
 
@@ -197,18 +154,18 @@ def test_layers_are_where_their_pixels_are():
     share = (striped == scene.ERROR_COLOUR).all(axis=2).reshape(8, 20, 16, 20).mean(axis=(1, 3))
     assert share[2, 3] == pytest.approx(0.5, abs=0.02)
     assert share.sum() == share[2, 3]
+    values = np.where(where((2, 3)), 0.3, np.nan)
+    heat = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
+    expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
+    np.testing.assert_allclose(heat[2, 3], expected, atol=1.5)
+    assert (heat[2, 4] == 200).all()
+    label = np.where(where((2, 3)), 4, IGNORE).astype(np.uint8)
+    shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
+    assert (shown[2, 3] == STREETS14.palette[4]).all()
+    assert (shown[3, 2] == 200).all()
     faded = scene.faded(PHOTO, where((3, 3)))
     assert faded[3, 3, 0] == 200
     assert faded[3, 4, 0] == 0.25 * 200 + 20
-
-
-def test_heat_has_the_colour_of_its_value_over_grey():
-    values = np.full((8, 16), np.nan)
-    values[2, 3] = 0.3
-    shown = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
-    expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
-    np.testing.assert_allclose(shown[2, 3], expected, atol=1.5)
-    assert (shown[2, 4] == 200).all()
 
 
 def test_dots_and_rings_lie_at_column_and_row():
@@ -223,14 +180,6 @@ def test_dots_and_rings_lie_at_column_and_row():
     assert (pixels_of(ring, 60) == 200).all()  # the pixel itself stays free
 
 
-def test_mask_overlay_keeps_the_size():
-    picture = viz.mask_overlay(PHOTO, where((1, 4), (1, 5)), where((1, 5)))
-    assert picture.shape == PHOTO.shape
-    assert tuple(picture[1, 5]) == scene.ASKED_COLOUR
-    assert picture[1, 4, 2] > picture[1, 4, 0]
-    assert len(np.unique(viz.mask_overlay(PHOTO, None))) == 1
-
-
 def test_selection_grid_has_images_down_and_stages_across():
     def asked(position, points=True):
         at, answers = np.array([position]), np.array([11], np.uint8)
@@ -243,36 +192,6 @@ def test_selection_grid_has_images_down_and_stages_across():
     for position, picture, colour in zip((1, 2, 3, 4), shown, colours, strict=True):
         assert (picture == colour).all(axis=2).nonzero()[1].tolist() == [position]
     assert [a.get_title() for a in axes] == ["stage 1", "stage 2", "", ""]
-
-
-def test_image_grid_keeps_places():
-    rows = {"image": [PHOTO, PHOTO // 2], "truth": [PHOTO // 4, PHOTO // 8]}
-    axes = viz.image_grid(rows).axes
-    assert [int(a.images[0].get_array()[0, 0, 0]) for a in axes] == [200, 100, 50, 25]
-    assert [a.get_ylabel() for a in axes] == ["image", "", "truth", ""]
-    assert viz.image_grid(rows).get_suptitle() == ""
-    titled = viz.image_grid(rows, ("a", "b"), title="costs $1 or $2")
-    assert titled.get_suptitle() == r"costs \$1 or \$2"
-    assert titled.get_figheight() > viz.image_grid(rows, ("a", "b")).get_figheight()
-
-
-def test_label_overlay_leaves_ignored_pixels():
-    label = np.full((8, 16), IGNORE, np.uint8)
-    label[2, 3] = 4
-    shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
-    assert (shown[2, 3] == STREETS14.palette[4]).all()
-    assert (shown[3, 2] == 200).all()
-
-
-def test_class_legend_names_every_class_in_its_colour():
-    legend = viz.class_legend(STREETS14).legends[0]
-    shown = {
-        text.get_text(): patch.get_facecolor()[:3]
-        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
-    }
-    assert set(shown) == {*STREETS14.names, "void"}
-    for i, name in enumerate(STREETS14.names):
-        np.testing.assert_allclose(shown[name], colourise(np.array([[i]]), STREETS14)[0, 0] / 255)
 
 
 def test_a_palette_keeps_rare_colours_and_saves_bytes():
@@ -290,11 +209,66 @@ def test_a_palette_keeps_rare_colours_and_saves_bytes():
     assert np.abs(shown[6, 6] - (250, 170, 30)).max() <= 5
 
 
-def test_stacked_pictures_stand_in_rows_under_their_captions():
-    figure = viz.stacked([[(PHOTO, "costs $1"), (PHOTO, "")], [(PHOTO, "below")]], "title")
-    left, right, below = (axes.get_position() for axes in figure.axes)
-    assert left.x1 <= right.x0
-    assert below.y1 < left.y0
-    assert below.width > left.width + right.width - 0.01
-    assert [text.get_text() for text in figure.texts] == ["title", r"costs \$1", "", "below"]
-    assert viz.to_png(figure).startswith(b"\x89PNG")
+def results(rows) -> pd.DataFrame:
+    """(method, few, seed, accuracy[, target]) -> a table like results.csv."""
+    rows = [(*row, "t") if len(row) == 4 else row for row in rows]
+    return pd.DataFrame(rows, columns=["method", "few", "seed", "accuracy", "target"])
+
+
+TABLE = results(
+    [
+        ("source_only", 0, 0, 40.0), ("source_only", 0, 1, 50.0),
+        ("ccsa", 3, 0, 70.0), ("ccsa", 3, 1, 74.0), ("ccsa", 1, 0, 60.0), ("ccsa", 1, 1, 64.0),
+    ]
+)  # fmt: skip
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def rows_of(figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_score_dots_say_mean_and_spread():
+    figure = family_viz.score_dots(TABLE, "Title")
+    assert texts(figure) == ["45.0 ± 7.1", "62.0 ± 2.8", "72.0 ± 2.8"]
+    assert [text.xy for text in figure.axes[0].texts] == [(45, 0), (62, 1), (72, 2)]
+    assert rows_of(figure) == ["source only (ERM)", "CCSA, 1 a class", "CCSA, 3 a class"]
+    assert figure.axes[0].get_title(loc="left") == "Title"
+    assert texts(family_viz.score_dots(TABLE[TABLE["seed"] == 0])) == ["40.0", "60.0", "70.0"]
+
+
+def test_few_curve_draws_methods_without_labels_as_level_lines():
+    figure = family_viz.few_curve(TABLE)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    level, curve = lines["source only (ERM)"], lines["CCSA"]
+    assert list(level.get_ydata()) == [45, 45]
+    assert list(curve.get_xdata()) == [1, 3]
+    assert list(curve.get_ydata()) == [62, 72]
+    bars = next(c for c in figure.axes[0].collections if len(c.get_segments()) == 2)
+    assert bars.get_segments()[1][:, 1] == pytest.approx([72 - 8**0.5, 72 + 8**0.5])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["CCSA", "source only (ERM)"], "in the order of their ends"
+
+
+def test_domain_dots_end_with_the_mean_of_the_domains():
+    rows = [("sagnet", 0, 0, 30.0, "b"), ("sagnet", 0, 0, 50.0, "a"),
+            ("sagnet", 0, 1, 40.0, "b"), ("sagnet", 0, 1, 60.0, "a")]  # fmt: skip
+    rows += [("source_only", *row[1:]) for row in rows]
+    figure = family_viz.domain_dots(results(rows))
+    assert texts(figure) == [f"{mean}.0 ± 7.1" for mean in (35, 35, 55, 55, 45, 45)]
+    assert rows_of(figure) == ["b", "a", "mean"]
+
+
+def test_an_embedding_puts_every_class_at_its_source_points():
+    points = np.array([[0, 0], [0, 2], [5, 5], [9, 9]], float)
+    embedded = family_viz.Embedded(points, np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]))
+    figure = family_viz.embedding_figure(
+        {"before": embedded, "after": embedded}, "Title", ["cat", "dog"]
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["before", "after"]
+    assert {t.get_text(): t.get_position() for t in figure.axes[0].texts} == {
+        "cat": (0, 1), "dog": (5, 5),
+    }  # fmt: skip

@@ -16,13 +16,10 @@ def dashboard():
     port = free_port()
     command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
     assert f"--port={port}" in command
+    assert "--Voila.ip=127.0.0.1" in command  # on this machine alone
+    assert "--ServerApp.ip=127.0.0.1" in MAKEFILE
     with serving([*command, "--no-browser"], f"http://127.0.0.1:{port}/static/") as url:
         yield url.removesuffix("static/")
-
-
-def test_servers_listen_on_this_machine_only():
-    assert "--Voila.ip=127.0.0.1" in MAKEFILE
-    assert "--ServerApp.ip=127.0.0.1" in MAKEFILE
 
 
 def test_dashboard(page, dashboard):

@@ -4,81 +4,72 @@ At the small preset there is one seed, so the seeds' controls have nothing to ch
 """
 
 import pytest
+from browser import driving
 from browser.conftest import PROJECT
-from browser.driving import (
-    changed,
-    choose_another,
-    dropdown,
-    open_notebook,
-    press,
-    press_another,
-    step_slider,
-    texts,
-    tick,
-    wait_for_view,
-)
 from playwright.sync_api import expect
 
 from labor_lib.lab.ui.controls import Picture
 
 
 def test_setting_chooser(page, lab):
-    open_notebook(page, lab, "01_domain_shift.ipynb")
-    view = wait_for_view(page, "labor-settings")
+    driving.open_notebook(page, lab, "01_domain_shift.ipynb")
+    view = driving.wait_for_view(page, "labor-settings")
     first = view.inner_text()
     for question in (0, 1, 3, 2):  # all images labelled leaves nothing to ask of the last
-        assert changed(view, lambda which=question: press_another(view, which), texts), question
+        assert driving.changed(
+            view, lambda which=question: driving.press_another(view, which), driving.texts
+        ), question
     assert view.inner_text() != first
 
 
 def test_disagreement_slider(page, lab):
-    open_notebook(page, lab, "05_pixel_selector.ipynb")
-    view = wait_for_view(page, "labor-disagreement")
-    assert changed(view, lambda: step_slider(view, "Home"))
-    assert changed(view, lambda: step_slider(view, "ArrowRight"))
-    assert changed(view, lambda: tick(view, "errors of the model"))
-    assert changed(view, lambda: view.locator(".jupyter-widgets.widget-play button").first.click())
+    driving.open_notebook(page, lab, "05_pixel_selector.ipynb")
+    view = driving.wait_for_view(page, "labor-disagreement")
+    assert driving.changed(view, lambda: driving.step_slider(view, "Home"))
+    assert driving.changed(view, lambda: driving.step_slider(view, "ArrowRight"))
+    assert driving.changed(view, lambda: driving.tick(view, "errors of the model"))
+    assert driving.changed(
+        view, lambda: view.locator(".jupyter-widgets.widget-play button").first.click()
+    )
 
 
 def test_selection_explorer(page, lab):
-    open_notebook(page, lab, "06_spl.ipynb")
-    view = wait_for_view(page, "labor-explorer")
-    assert changed(view, lambda: choose_another(dropdown(view, "method")))
-    assert changed(view, lambda: press_another(view), texts)  # stage
-    assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
+    driving.open_notebook(page, lab, "06_spl.ipynb")
+    view = driving.wait_for_view(page, "labor-explorer")
+    assert driving.changed(view, lambda: driving.choose_another(driving.dropdown(view, "method")))
+    assert driving.changed(view, lambda: driving.press_another(view), driving.texts)  # stage
+    assert driving.changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
     for base in ("truth", "prediction before this stage", "image"):
-        assert changed(view, lambda base=base: press(view, base)), base
+        assert driving.changed(view, lambda base=base: driving.press(view, base)), base
     for layer in ("errors", "entropy", "asked"):
-        assert changed(view, lambda layer=layer: tick(view, layer)), layer
+        assert driving.changed(view, lambda layer=layer: driving.tick(view, layer)), layer
+    driving.dropdown(view, "method").select_option(label="LabOR PPL")
+    assert driving.changed(view, lambda: driving.tick(view, "mask"))
+    assert driving.changed(
+        view, lambda: driving.dropdown(view, "method").select_option(label="random pixels")
+    )
+    assert view.get_by_label("mask (this method has no selector)").is_disabled()
     only = view.locator("select").last
-    assert changed(view, lambda: only.select_option(label="road"), texts)
+    assert driving.changed(view, lambda: only.select_option(label="road"), driving.texts)
     assert "road" in view.locator("figcaption").first.inner_text()
     image = view.locator(".labor-picture img").first
     image.click(position={"x": 200, "y": 100})
     view.get_by_text("zoom 2×").wait_for()
-    press(view, "Reset zoom")
+    driving.press(view, "Reset zoom")
     view.get_by_text("click to zoom in").wait_for()
 
 
-def test_mask_layer(page, lab):
-    """Methods without a selector have no mask: its control says so."""
-    open_notebook(page, lab, "06_spl.ipynb")
-    view = wait_for_view(page, "labor-explorer")
-    dropdown(view, "method").select_option(label="LabOR PPL")
-    assert changed(view, lambda: tick(view, "mask"))
-    assert changed(view, lambda: dropdown(view, "method").select_option(label="random pixels"))
-    assert view.get_by_label("mask (this method has no selector)").is_disabled()
-
-
 def test_prototype_viewer(page, lab):
-    open_notebook(page, lab, "07_ppl.ipynb")
-    view = wait_for_view(page, "labor-prototypes")
-    assert changed(view, lambda: choose_another(dropdown(view, "predicted class k")))
-    assert changed(view, lambda: press_another(view))  # stage
-    assert changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
+    driving.open_notebook(page, lab, "07_ppl.ipynb")
+    view = driving.wait_for_view(page, "labor-prototypes")
+    assert driving.changed(
+        view, lambda: driving.choose_another(driving.dropdown(view, "predicted class k"))
+    )
+    assert driving.changed(view, lambda: driving.press_another(view))  # stage
+    assert driving.changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
     view.locator(".labor-picture img").first.click(position={"x": 200, "y": 100})
     expect(view.get_by_text("zoom 2×")).to_have_count(2)  # the linked similarity map, too
-    press(view, "Reset zoom")
+    driving.press(view, "Reset zoom")
     expect(view.get_by_text("zoom 2×")).to_have_count(0)
 
 
