@@ -365,3 +365,73 @@ def test_camvid_preset_on_real_photographs(fabric, tmp_path, shared):
     assert (points <= 40).all()
     assert points.sum() > 0
     assert (points == points.round()).all()
+
+
+def test_the_commands_that_made_a_run_are_kept(tmp_path, data, finished):
+    out = shutil.copytree(finished, tmp_path / "run")
+    begin = ("run", "--preset", "smoke", "--data", data, "--out", out, "--methods")
+
+    def made() -> list[str]:
+        return json.loads((out / "config.json").read_text())["command"].split(" && ")
+
+    (first,) = made()
+    accepted(*begin, "iast")  # nothing is missing
+    assert made() == [first]
+    for _ in range(2):
+        accepted(*begin, "source_only")
+        shutil.rmtree(out / "seed0/source_only")
+    assert made()[0] == first
+    assert len(made()) == 2
+    assert made()[1].endswith("--methods source_only")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("positions", lambda a: a + 100_000),
+        ("counts", lambda a: a + 5),
+        ("counts", lambda a: a[:4]),
+        ("answers", lambda a: a[:3]),
+        ("size", lambda a: 2 * a),  # of another preset
+        ("size", lambda a: a[0]),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_named(capsys, tmp_path, data, finished, name, change):
+    out = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(out / "seed0/ppl/stage3")
+    path = out / "seed0/ppl/stage1/selection.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **arrays | {name: change(arrays[name])})
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data, "--out", out
+    )
+    assert "selection.npz" in line
+    assert "run again" in line
+
+
+def test_a_network_that_diverged_is_named(capsys, tmp_path, data, finished):
+    out = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(out / "seed0/ppl/stage3")
+    path = out / "seed0/ppl/stage2/segmenter.safetensors"
+    save_file({key: value * float("nan") for key, value in load_file(path).items()}, path)
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data, "--out", out
+    )
+    assert "stage2/segmenter.safetensors: not finite" in line
+
+
+def test_damaged_labels_are_found_before_the_warm_up(capsys, tmp_path, data):
+    size = presets.SMOKE.data.drawn_size
+    _, target = write_streets(
+        tmp_path / "scenes", size=size, source=2, train=3, val=2, test=2, progress=False
+    )
+    label = sorted((target / "gtFine/train").rglob("*.png"))[-1]
+    label.write_bytes(label.read_bytes()[:-40])
+    out = tmp_path / "out"
+    line = refused(
+        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data,
+        "--target-root", target, "--out", out,
+    )  # fmt: skip
+    assert label.name in line
+    assert not out.exists()

@@ -7,7 +7,6 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -124,4 +123,11 @@ def test_photographs_are_unpacked_and_nothing_else(server, monkeypatch, tmp_path
         assert names(root / "bsds500") == ["test", "test/2.jpg", "train", "train/1.jpg"]
     assert (root / "bsds500/train/1.jpg").read_bytes() == b"a"
     assert names(root)[:2] == ["bsds500", "bsds500/test"]  # nothing hidden is left
+    assert [name for name in names(tmp_path) if "evil" in name] == []
+
+
+def test_an_archive_that_leads_outside_is_refused(server, monkeypatch, tmp_path):
+    offer_archive(server, monkeypatch, {f"{IMAGES}/../../../../../evil.jpg": b"e"})
+    with pytest.raises(tarfile.OutsideDestinationError):
+        fetch("bsds500", tmp_path / "in" / "data")
     assert [name for name in names(tmp_path) if "evil" in name] == []

@@ -188,3 +188,10 @@ def test_every_target_image_has_the_same_weight(fabric, root, tmp_path):
     alone = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
     adapt_batchnorm(fabric, alone, images.split(20))
     assert alone[0].running_mean[0] == 5  # what the check above would not accept
+
+
+def test_one_class_is_no_problem_of_classification(fabric, root, tmp_path):
+    for domain in root.iterdir():
+        shutil.rmtree(domain / "dog")
+    with pytest.raises(InputError, match="one class, 'cat'; give at least two"):
+        run(fabric, root, tmp_path / "run")

@@ -71,7 +71,7 @@ def test_gap_zero_is_the_game_and_the_gap_widens():
 def test_all_fourteen_classes_lie_on_the_image(domain):
     images, labels = scenes(domain, 60, (56, 112))
     ids, counts = np.unique(labels, return_counts=True)
-    assert ids.tolist() == sorted(STREET_IDS)
+    assert ids.tolist() == sorted(IDS.values())
     assert domain == "game" or counts.min() / labels.size > 0.003
     # Colours change at the borders of the labels: several times as much as elsewhere.
     step = np.abs(np.diff(images.astype(int), axis=2)).sum(-1)
@@ -101,7 +101,7 @@ def test_layouts_and_modes(written):
             assert (picture.mode, label.mode) == ("RGB", mode)
             np.testing.assert_array_equal(np.asarray(picture), image)
             np.testing.assert_array_equal(np.asarray(label), labels)
-            road = np.asarray(label.convert("RGB"))[labels == look.ROAD]
+            road = np.asarray(label.convert("RGB"))[labels == IDS["road"]]
             assert mode == "L" or set(map(tuple, road)) == {(128, 64, 128)}
 
 
