@@ -15,7 +15,7 @@ from typing import Any
 from labor_lib.errors import InputError
 from labor_lib.runtime import home
 
-PRESETS = "streets, camvid, gta5, synthia or smoke"
+PRESETS = "streets, camvid, camvid-dusk, camvid-full, gta5, synthia or smoke"
 SHIFTS = "textured, fonts, styles (drawn); mnistm, ccsa, folder (files below --root)"
 METHODS = "names separated by commas, or main, or all"
 SEEDS = "such as 0, or 0-4, or 0,3"
@@ -51,7 +51,8 @@ class Run:
     data: str = _option("", "where scenes are drawn; ./data by default")
     out: str | None = _option(None, "run folder; runs/PRESET by default")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
-    no_imagenet: bool = _option(False, "ResNet-101 from random weights", bool)
+    network: str | None = _option(None, "small or lite; the preset's by default")
+    no_imagenet: bool = _option(False, "the network from random weights", bool)
 
     def __call__(self, command: str) -> None:
         from labor_lib.lab.report import print_table, write_report
@@ -74,9 +75,11 @@ class Run:
 
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
-        from labor_lib.config import preset
+        from labor_lib.config import preset, with_network
 
         config = preset(self.preset)
+        if self.network:
+            config = with_network(config, self.network)
         changes = {"stages": self.stages, "pixels": self.budget, "points": self.points}
         budget = replace(config.budget, **_given(changes))
         if not 1 <= budget.stages <= 1000:

@@ -19,6 +19,7 @@ class DataConfig:
     source_size: tuple[int, int] = (112, 224)  # paper: 720 x 1280 (AdaptSegNet, 4)
     target_size: tuple[int, int] = (112, 224)  # paper: 512 x 1024
     embedded: bool = True  # the source (and, where no target root is given, the target) is drawn
+    one_root: bool = False  # source and target lie in the same folder, the target's
     drawn_size: tuple[int, int] = (112, 224)
     drawn_source: int = 400  # images
     drawn_train: int = 300
@@ -36,7 +37,7 @@ class TrainConfig:
     """Steps, batches and optimisers of the segmentation network."""
 
     network: str = "small"
-    imagenet: bool = False  # start from ImageNet weights (resnet101 only)
+    imagenet: bool = False  # start from ImageNet weights (lite and resnet101)
     batch_size: int = 4  # images of each domain in a step; paper: 1 + 1 (AdaptSegNet)
     source_steps: int = 400  # warm-up on source labels
     adversarial_steps: int = 200  # warm-up with the output-space discriminator
@@ -173,19 +174,76 @@ SMALL = replace(  # what the notebooks train where no finished run lies: shapes,
     train=replace(STREETS.train, source_steps=160, adversarial_steps=60, stage_steps=40),
 )
 
-CAMVID = replace(
-    STREETS,
-    preset="camvid",
+# What belongs to a network: {settings: {field: value}}.
+_NETWORKS = {
+    "small": {
+        "data": {"mean": STREETS.data.mean, "std": STREETS.data.std},
+        "train": {"learning_rate": 2e-3, "stage_learning_rate": 2e-3},
+    },
+    "lite": {
+        "data": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
+        "train": {
+            **{"imagenet": True, "head_factor": 4.0},
+            **{"learning_rate": 5e-4, "stage_learning_rate": 5e-4},
+        },
+    },
+}
+
+
+def with_network(config: Config, network: str) -> Config:
+    """The configuration with another network and what belongs to it: normalisation, optimiser,
+    adversary. Raises InputError with the choices for an unknown one."""
+    if network == config.train.network:
+        return config
+    own = _chosen(_NETWORKS, "network", network)
+    optimizer = ("optimizer", "head_factor", "weight_decay", "ramp_steps", "imagenet")
+    usual = {name: getattr(STREETS.train, name) for name in optimizer}
+    return replace(
+        config,
+        data=replace(config.data, **own["data"]),
+        train=replace(config.train, network=network, **usual | own["train"]),
+        adversarial=STREETS.adversarial,
+    )
+
+
+CAMVID = with_network(
+    replace(
+        STREETS,
+        preset="camvid",
+        data=replace(
+            STREETS.data,
+            target_layout="camvid",
+            class_set="camvid11",
+            drawn_train=0,  # the target is real
+            drawn_val=0,
+            drawn_test=0,
+            source_size=(180, 240),
+            target_size=(180, 240),
+            drawn_size=(180, 240),
+        ),
+        train=replace(STREETS.train, stage_steps=100),
+    ),
+    "lite",
+)
+
+CAMVID_FULL = replace(
+    CAMVID,
+    preset="camvid-full",
     data=replace(
-        STREETS.data,
-        target_layout="camvid",
-        class_set="camvid11",
-        drawn_train=0,  # the target is real
-        drawn_val=0,
-        drawn_test=0,
-        source_size=(180, 240),
-        target_size=(180, 240),
-        drawn_size=(180, 240),
+        CAMVID.data, source_size=(360, 480), target_size=(360, 480), drawn_size=(360, 480)
+    ),
+    train=replace(CAMVID.train, stage_steps=400),
+)
+
+CAMVID_DUSK = replace(  # a shift between real photographs: by day, at dusk
+    CAMVID,
+    preset="camvid-dusk",
+    data=replace(
+        CAMVID.data,
+        source_layout="camvid-day",
+        target_layout="camvid-dusk",
+        embedded=False,
+        one_root=True,
     ),
 )
 
@@ -239,7 +297,10 @@ SYNTHIA = replace(
     ),
 )
 
-PRESETS = {config.preset: config for config in (STREETS, SMOKE, SMALL, CAMVID, GTA5, SYNTHIA)}
+PRESETS = {
+    config.preset: config
+    for config in (STREETS, SMOKE, SMALL, CAMVID, CAMVID_DUSK, CAMVID_FULL, GTA5, SYNTHIA)
+}
 
 
 def preset(name: str) -> Config:

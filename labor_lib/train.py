@@ -202,8 +202,11 @@ def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimi
     """
     settings, adversarial = config.train, config.adversarial
     segmenter = nets["segmenter"]
-    heads = [p for name, p in segmenter.named_parameters() if not name.startswith("backbone.")]
-    body = [p for p in segmenter.backbone.parameters() if p.requires_grad]
+    heads, body = [], []
+    for name, parameter in segmenter.named_parameters():
+        new = not name.startswith("backbone.") or name.startswith("backbone.pyramid.")
+        if new or parameter.requires_grad:
+            (heads if new else body).append(parameter)
     groups = [
         {"params": body, "lr": learning_rate},
         {"params": heads, "lr": learning_rate * settings.head_factor},

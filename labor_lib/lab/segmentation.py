@@ -133,8 +133,10 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
     if roots.source is not None and roots.target is not None:
         return roots.source, roots.target
     data = config.data
+    if data.one_root and roots.target is not None:
+        return roots.source or roots.target, roots.target
     for name, needed in (
-        ("source", not data.embedded),
+        ("source", not (data.embedded or data.one_root)),
         ("target", not data.embedded or data.target_layout != "cityscapes"),
     ):
         if needed and getattr(roots, name) is None:

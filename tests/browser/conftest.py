@@ -34,7 +34,7 @@ LAB_SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 SHORTENED = {  # a notebook that trains much: the cells that its view needs
-    "13_ccsa": ("import torch", "run = open_family(", "playground = AlignmentPlayground("),
+    "13_ccsa": ("import torch", "run = open_shift(", "playground = AlignmentPlayground("),
 }
 READY = 120  # seconds a server may take to answer
 
