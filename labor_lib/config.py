@@ -9,6 +9,12 @@ from pathlib import Path
 from labor_lib.errors import InputError
 
 
+def _chosen(choices: dict, what: str, name: str):
+    if name not in choices:
+        raise InputError(f"unknown {what} '{name}': choose one of {', '.join(choices)}")
+    return choices[name]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Two folders and how they are read. Sizes are (height, width) in pixels."""
@@ -84,6 +90,15 @@ class SelfTrainingConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """The mean teacher and the mixed images of DACS, with DAFormer's values."""
+
+    decay: float = 0.99  # of the averaged weights
+    threshold: float = 0.968  # probability from which the teacher counts as sure
+    jitter: float = 0.2  # brightness, contrast, saturation and hue of mixed images
+
+
+@dataclass(frozen=True)
 class SelectorConfig:
     """LabOR's pixel selector: two classifiers on a shared backbone.
 
@@ -124,6 +139,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     selector: SelectorConfig = field(default_factory=SelectorConfig)  # PPL and sampled SPL
     # SPL asks the whole mask, so the mask must be small. The discrepancy's weight sets its size:
     # at 0.001 loss 6 only slows the agreement of the two heads, at 0.02 it parts them (7 %).
@@ -174,20 +190,22 @@ SMALL = replace(  # what the notebooks train where no finished run lies: shapes,
     train=replace(STREETS.train, source_steps=160, adversarial_steps=60, stage_steps=40),
 )
 
-# What belongs to a network: {settings: {field: value}}.
+# What belongs to a network, beside the streets' settings of the optimiser and the adversary.
 _NETWORKS = {
-    "small": {
-        "data": {"mean": STREETS.data.mean, "std": STREETS.data.std},
-        "train": {"learning_rate": 2e-3, "stage_learning_rate": 2e-3},
-    },
+    "small": {},
     "lite": {
-        "data": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
-        "train": {
-            **{"imagenet": True, "head_factor": 4.0},
-            **{"learning_rate": 5e-4, "stage_learning_rate": 5e-4},
-        },
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "imagenet": True,
+        "head_factor": 4.0,
+        "learning_rate": 5e-4,
+        "stage_learning_rate": 5e-4,
     },
 }
+_OF_NETWORK = (
+    *("imagenet", "optimizer", "learning_rate", "stage_learning_rate", "head_factor"),
+    *("weight_decay", "ramp_steps"),
+)
 
 
 def with_network(config: Config, network: str) -> Config:
@@ -196,12 +214,12 @@ def with_network(config: Config, network: str) -> Config:
     if network == config.train.network:
         return config
     own = _chosen(_NETWORKS, "network", network)
-    optimizer = ("optimizer", "head_factor", "weight_decay", "ramp_steps", "imagenet")
-    usual = {name: getattr(STREETS.train, name) for name in optimizer}
+    data = {name: own.get(name, getattr(STREETS.data, name)) for name in ("mean", "std")}
+    train = {name: own.get(name, getattr(STREETS.train, name)) for name in _OF_NETWORK}
     return replace(
         config,
-        data=replace(config.data, **own["data"]),
-        train=replace(config.train, network=network, **usual | own["train"]),
+        data=replace(config.data, **data),
+        train=replace(config.train, network=network, **train),
         adversarial=STREETS.adversarial,
     )
 
@@ -521,12 +539,6 @@ def configure(
 
 
 # ------------------------------------------------------------------------------------ both
-
-
-def _chosen(choices: dict, what: str, name: str):
-    if name not in choices:
-        raise InputError(f"unknown {what} '{name}': choose one of {', '.join(choices)}")
-    return choices[name]
 
 
 def _listed(value):
