@@ -137,10 +137,10 @@ class Family:
 
 
 @dataclass
-class Download:
+class Data:
     """fetch real data, its hashes checked"""
 
-    name: str = _option(MISSING, "mnist or bsds500")
+    name: str = _option(MISSING, "camvid, mnist or bsds500")
     root: Path = _option(Path("data"), "where it is put", Path)
 
     def __call__(self, command: str) -> None:
@@ -176,7 +176,7 @@ class Results:
         write_table(self.out, self.page, self.short, self.pictures)
 
 
-COMMANDS = {"run": Run, "family": Family, "download": Download, "report": Report,
+COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report,
             "results": Results}  # fmt: skip
 
 

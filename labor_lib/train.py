@@ -198,7 +198,8 @@ def build_nets(config: Config, classes: int) -> Nets:
 def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimizers:
     """The segmenter's optimiser, and Adam as the adversary has it for the others that learn.
 
-    What is not from ImageNet (heads, pyramid) has `head_factor` times the learning rate. Every parameter is in exactly one group (AdaptSegNet's published code steps some twice).
+    What is not from ImageNet (heads, pyramid) has `head_factor` times the learning rate. Every
+    parameter is in exactly one group (AdaptSegNet's published code steps some twice).
     """
     settings, adversarial = config.train, config.adversarial
     segmenter = nets["segmenter"]

@@ -62,7 +62,7 @@ def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
     offer(server, monkeypatch)
     root = tmp_path / "data"
     for _ in range(2):
-        assert main(["download", "mnist", "--root", str(root)]) == 0
+        assert main(["data", "mnist", "--root", str(root)]) == 0
         assert capsys.readouterr().out.strip() == str(root / "MNIST/raw/images")
         assert (root / "MNIST/raw/images").read_bytes() == CONTENT
     assert names(root) == ["MNIST", "MNIST/raw", "MNIST/raw/images", "MNIST/raw/images.gz"]
@@ -89,7 +89,7 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
     with pytest.raises(InputError, match=r"data 'pacs': unknown; choose mnist or bsds500"):
         fetch("pacs", tmp_path)
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
-    assert main(["download", "bsds500", "--root", str(tmp_path)]) == 2
+    assert main(["data", "bsds500", "--root", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert "photographs.tgz: could not be fetched" in message
     assert "run again, or put the file there" in message

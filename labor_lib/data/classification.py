@@ -319,7 +319,7 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
     file, made by the same recipe, has other patches.
 
     root  holds MNIST/raw/*-ubyte and the photographs of BSDS500 below bsds500/, as
-          `python -m labor_lib download` writes them
+          `python -m labor_lib data` writes them
 
     Source: Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, 5.2.4.
 
@@ -336,7 +336,7 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
     if not photographs:
         raise InputError(
             f"{root / 'bsds500'}: no photographs in it; fetch them with "
-            f"python -m labor_lib download bsds500 --root {root}"
+            f"python -m labor_lib data bsds500 --root {root}"
         )
     rng = np.random.default_rng(derive_seed("mnistm", seed))
     target = [_on_photographs(digits, photographs, rng) for digits in (train, test)]
@@ -354,7 +354,7 @@ def _mnist(root: Path, part: str) -> Domain:
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError):
         raise InputError(
             f"{stem}-*: MNIST is not there or damaged; fetch it with "
-            f"python -m labor_lib download mnist --root {root}"
+            f"python -m labor_lib data mnist --root {root}"
         ) from None
     images = pad(images, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
     return Domain("MNIST", DIGITS, images, labels)

@@ -5,6 +5,7 @@
     synthia      RGB/*.png                                    GT/LABELS/*.png (16 bit, 3 channels)
     cityscapes   leftImg8bit/SPLIT/CITY/*_leftImg8bit.png     gtFine/.../*_gtFine_labelIds.png
     camvid       SPLIT/*.png                                  SPLITannot/*.png
+    camvid-day, camvid-dusk                                   parts of camvid by light
 
 The embedded benchmark is written in the same layouts and goes through the same code. A further
 dataset is one more entry in `LAYOUTS`. Whatever is wrong with a folder raises `InputError`; what
@@ -193,14 +194,20 @@ class SegmentationFolder(Dataset):
     def _files(self, labels: bool = False) -> dict[str, Path]:
         rules = LAYOUTS[self.layout]
         found = rules.files(self.root, self.split, labels)
-        if not found:
-            folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
-            raise InputError(
-                f"{self.root / folders[labels]}: holds no "
-                f"{rules.label_end if labels else rules.image_end} files; give a {self.layout} "
-                f"folder with {' and '.join(folders)} as --source-root or --target-root"
-            )
-        return found
+        if found:
+            return found
+        if self.root.is_file():
+            raise InputError(f"{self.root}: a file; unpack it and give the folder")
+        folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
+        missing = f"{rules.label_end if labels else rules.image_end} files"
+        if any(rules.prefixes):
+            missing += f" whose names begin with {' or '.join(rules.prefixes)}"
+        inside = [path for path in self.root.glob("*/") if rules.files(path, self.split, labels)]
+        where = f", such as {inside[0]}" if inside else ""
+        raise InputError(
+            f"{self.root / folders[labels]}: holds no {missing}; give a {self.layout} folder with "
+            f"{' and '.join(folders)} as --source-root or --target-root{where}"
+        )
 
     def _pair(self, images: dict[str, Path], labels: dict[str, Path]) -> list[Path]:
         """The label of every image, in the images' order, by header of the right kind and size."""
