@@ -197,9 +197,11 @@ _NETWORKS = {
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
         "imagenet": True,
+        # chosen on CamVid's val split by full supervision of 300 steps: 5e-4 reached 56.0 mIoU,
+        # 1e-3 58.7, 2e-3 58.8
         "head_factor": 4.0,
-        "learning_rate": 5e-4,
-        "stage_learning_rate": 5e-4,
+        "learning_rate": 1e-3,
+        "stage_learning_rate": 1e-3,
     },
 }
 _OF_NETWORK = (
@@ -239,7 +241,6 @@ CAMVID = with_network(
             target_size=(180, 240),
             drawn_size=(180, 240),
         ),
-        train=replace(STREETS.train, stage_steps=100),
     ),
     "lite",
 )
@@ -250,7 +251,7 @@ CAMVID_FULL = replace(
     data=replace(
         CAMVID.data, source_size=(360, 480), target_size=(360, 480), drawn_size=(360, 480)
     ),
-    train=replace(CAMVID.train, stage_steps=400),
+    train=replace(CAMVID.train, stage_steps=4 * CAMVID.train.stage_steps),
 )
 
 CAMVID_DUSK = replace(  # a shift between real photographs: by day, at dusk

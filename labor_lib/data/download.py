@@ -2,8 +2,8 @@
 
 A file appears under its name only when it is whole and its SHA-256 is right (pooch). The hashes are
 those that TensorFlow Datasets (MNIST) and several papers' repositories (BSDS500) give. CamVid's
-archive is packed anew by its host each time, so the unpacked files are hashed. PACS, Office-Home and
-DomainNet are fetched by hand: their publishers give no hash.
+archive is packed anew by its host each time, so its unpacked files are hashed. PACS, Office-Home
+and DomainNet are fetched by hand: their publishers give no hash.
 """
 
 import gzip
