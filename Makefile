@@ -19,8 +19,12 @@ table: $(READY)  ## every method, five seeds; continues where it was stopped
 	$(PY) -m labor_lib run --preset streets --methods all --seeds 0-4
 	$(PY) -m labor_lib results runs/streets --short README.md --pictures docs
 
-camvid: $(READY)  ## streets -> real photographs; CAMVID=folder of the CamVid images
+# the folder of the CamVid images; `python -m labor_lib data camvid` fetches it
+CAMVID ?= data/camvid
+
+camvid: $(READY)  ## drawn streets -> photographs, and photographs by day -> at dusk; CAMVID=folder
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
+	$(PY) -m labor_lib run --preset camvid-dusk --target-root $(CAMVID)
 
 family: $(READY)  ## image classification: every method and shift, five seeds; continues where stopped
 	$(PY) -m labor_lib family --shift textured --methods all --few 1,5 --seeds 0-4

@@ -80,9 +80,11 @@ class Run(Training):
 
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
-        from labor_lib.config import preset
+        from labor_lib.config import preset, with_network
 
         config = preset(self.preset)
+        if self.network:
+            config = with_network(config, self.network)
         changes = {"stages": self.stages, "pixels": self.budget, "points": self.points}
         budget = replace(config.budget, **_given(changes))
         if not 1 <= budget.stages <= 1000:
@@ -134,7 +136,7 @@ class Family(Training):
 
 
 @dataclass
-class Download:
+class Data:
     """fetch real data, its hashes checked"""
 
     name: str = _option(MISSING, "mnist or bsds500")
@@ -173,7 +175,7 @@ class Results:
         write_table(self.out, self.page, self.short, self.pictures)
 
 
-COMMANDS = {"run": Run, "family": Family, "download": Download, "report": Report,
+COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report,
             "results": Results}  # fmt: skip
 
 

@@ -196,14 +196,18 @@ def build_nets(config: Config, classes: int) -> Nets:
 
 
 def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimizers:
-    """The segmenter's optimiser, and Adam as the adversary has it for every other network.
+    """The segmenter's optimiser, and Adam as the adversary has it for the others that learn.
 
-    Every parameter is in exactly one group (AdaptSegNet's published code steps some twice).
+    What is not from ImageNet (heads, pyramid) has `head_factor` times the learning rate. Every
+    parameter is in exactly one group (AdaptSegNet's published code steps some twice).
     """
     settings, adversarial = config.train, config.adversarial
     segmenter = nets["segmenter"]
-    heads = [p for name, p in segmenter.named_parameters() if not name.startswith("backbone.")]
-    body = [p for p in segmenter.backbone.parameters() if p.requires_grad]
+    heads, body = [], []
+    for name, parameter in segmenter.named_parameters():
+        new = not name.startswith("backbone.") or name.startswith("backbone.pyramid.")
+        if new or parameter.requires_grad:
+            (heads if new else body).append(parameter)
     groups = [
         {"params": body, "lr": learning_rate},
         {"params": heads, "lr": learning_rate * settings.head_factor},
@@ -216,8 +220,8 @@ def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimi
     else:
         raise InputError(f"unknown optimizer '{settings.optimizer}': choose adamw or sgd")
     for name, net in nets.items():
-        if name != "segmenter":
-            parameters = net.parameters()
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        if name != "segmenter" and parameters:  # a teacher has none
             opts[name] = torch.optim.Adam(parameters, adversarial.learning_rate, adversarial.betas)
     return opts
 

@@ -291,7 +291,7 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
     file, made by the same recipe, has other patches.
 
     root  holds MNIST/raw/*-ubyte and the photographs of BSDS500 below bsds500/, as
-          `python -m labor_lib download` writes them
+          `python -m labor_lib data` writes them
 
     Source: Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, 5.2.4.
 
@@ -316,7 +316,7 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
     if not photographs:
         raise InputError(
             f"{root / 'bsds500'}: no photographs in it; fetch them with "
-            f"python -m labor_lib download bsds500 --root {root}"
+            f"python -m labor_lib data bsds500 --root {root}"
         )
     rng = np.random.default_rng(derive_seed("mnistm", seed))
     target = [_on_photographs(digits, photographs, rng) for digits in plain]

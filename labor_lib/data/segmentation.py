@@ -5,6 +5,7 @@
     synthia      RGB/*.png                                    GT/LABELS/*.png (16 bit, 3 channels)
     cityscapes   leftImg8bit/SPLIT/CITY/*_leftImg8bit.png     gtFine/.../*_gtFine_labelIds.png
     camvid       SPLIT/*.png                                  SPLITannot/*.png
+    camvid-day, camvid-dusk                                   parts of camvid by light
 
 The embedded benchmark is written in the same layouts and goes through the same code. A further
 dataset is one more entry in `LAYOUTS`. Whatever is wrong with a folder raises `InputError`; what
@@ -13,7 +14,7 @@ headers can show, at construction.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Layout:
     label_end: str = ".png"
     cities: bool = False  # one more folder level, a city each
     deep: bool = False  # labels are 16-bit RGB, with the id in the red channel
+    prefixes: tuple[str, ...] = ("",)  # only images whose names begin with one of these
+    divided: bool = False  # train, val and test are parts of one sequence, see `_share`
 
     def files(self, root: Path, split: str, labels: bool = False) -> dict[str, Path]:
         """Images or labels of a split by stem, sorted; hidden files (macOS's `._x.png`) left out.
@@ -57,15 +60,30 @@ class Layout:
         """
         folder = self.labels if labels else self.images
         end = self.label_end if labels else self.image_end
+        split, first, last = self._share(root, split) if self.divided else (split, 0, 1)
         found = {}
         for path in (root / folder.format(split=split)).glob("*/*" if self.cities else "*"):
             if path.name.startswith(".") or not path.name.lower().endswith(end.lower()):
+                continue
+            if not path.name.startswith(self.prefixes):
                 continue
             stem = path.name[: -len(end)]
             if stem in found:
                 raise InputError(f"{path}: {found[stem]} has the same name; remove one of them")
             found[stem] = path
-        return dict(sorted(found.items()))
+        part = slice(round(first * len(found)), round(last * len(found)))
+        return dict(sorted(found.items())[part])
+
+    def _share(self, root: Path, split: str) -> tuple[str, float, float]:
+        """The folder that holds a split of a divided sequence, and from where to where.
+
+        The last fifth of what may be trained on is kept for choosing settings ("val"). Without a
+        folder test/ the last third of the sequence is never trained on and takes its place.
+        """
+        whole = (root / self.images.format(split="test")).is_dir()
+        end = 1 if whole else 2 / 3
+        parts = {"train": ("train", 0, 0.8 * end), "val": ("train", 0.8 * end, end)}
+        return (parts | {"test": ("test", 0, 1) if whole else ("train", end, 1)})[split]
 
 
 def _in_order(*ids: int) -> dict[int, int]:
@@ -101,6 +119,10 @@ LAYOUTS = {
     ),
     "camvid": Layout("{split}", "{split}annot", void=(11,), own=CAMVID11),
 }
+LAYOUTS["camvid-day"] = replace(
+    LAYOUTS["camvid"], prefixes=("0006R0_", "0016E5_"), splits=("train",)
+)
+LAYOUTS["camvid-dusk"] = replace(LAYOUTS["camvid"], prefixes=("0001TP_",), divided=True)
 ILLEGAL = 254  # in `raw_lookup` only: an id that the dataset does not have
 
 
@@ -172,14 +194,20 @@ class SegmentationFolder(Dataset):
     def _files(self, labels: bool = False) -> dict[str, Path]:
         rules = LAYOUTS[self.layout]
         found = rules.files(self.root, self.split, labels)
-        if not found:
-            folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
-            raise InputError(
-                f"{self.root / folders[labels]}: holds no "
-                f"{rules.label_end if labels else rules.image_end} files; give a {self.layout} "
-                f"folder with {' and '.join(folders)} as --source-root or --target-root"
-            )
-        return found
+        if found:
+            return found
+        if self.root.is_file():
+            raise InputError(f"{self.root}: a file; unpack it and give the folder")
+        folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
+        missing = f"{rules.label_end if labels else rules.image_end} files"
+        if any(rules.prefixes):
+            missing += f" whose names begin with {' or '.join(rules.prefixes)}"
+        inside = [path for path in self.root.glob("*/") if rules.files(path, self.split, labels)]
+        where = f", such as {inside[0]}" if inside else ""
+        raise InputError(
+            f"{self.root / folders[labels]}: holds no {missing}; give a {self.layout} folder with "
+            f"{' and '.join(folders)} as --source-root or --target-root{where}"
+        )
 
     def _pair(self, images: dict[str, Path], labels: dict[str, Path]) -> list[Path]:
         """The label of every image, in the images' order, by header of the right kind and size."""

@@ -12,7 +12,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
 
 import hashlib
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -133,8 +133,10 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
     if roots.source is not None and roots.target is not None:
         return roots.source, roots.target
     data = config.data
+    if data.one_root and roots.target is not None:
+        return roots.source or roots.target, roots.target
     for name, needed in (
-        ("source", not data.embedded),
+        ("source", not (data.embedded or data.one_root)),
         ("target", not data.embedded or data.target_layout != "cityscapes"),
     ):
         if needed and getattr(roots, name) is None:
@@ -236,25 +238,36 @@ class SegmentationPhases:
         if method.trains_as:
             start = self.stage(METHODS[method.trains_as], seed, number)
         elif number == 1:
-            start = self.warm_up(seed, method.warm_up)
+            start = self.warm_up(seed, method.warm_up) if method.warm_up else None
         else:
             start = self.stage(method, seed, number - 1)
         steps = 0
         if not method.trains_as:
-            steps = self.config.train.stage_steps * method.steps_factor
+            steps = self._steps(method, number)
             steps += getattr(self.config, method.selector).steps if method.selector else 0
         title = f"{method.name}, seed {seed}, stage {number}/{self.config.budget.stages}"
-        make = partial(self._make_stage, method, seed, number, start.path)
+        make = partial(self._make_stage, method, seed, number, start.path if start else None)
         return Phase(self.folder(seed, method.name, f"stage{number}"), start, steps, title, make)
 
+    def _steps(self, method: Method, number: int) -> int:
+        """Of a stage; the first one makes up for a warm-up that a method does not have."""
+        settings = self.config.train
+        missing = settings.source_steps + settings.adversarial_steps
+        first = number == 1 and not method.warm_up
+        return settings.stage_steps * method.steps_factor + (missing if first else 0)
+
     def _make_stage(
-        self, method: Method, seed: int, number: int, start: Path, folder: Path
+        self, method: Method, seed: int, number: int, start: Path | None, folder: Path
     ) -> dict:
         domains, nets = self.domains(seed), self.fresh_nets(seed)
         further = self.further_nets(seed, method)
-        load_nets(nets if number == 1 else nets | further, start)
+        if start is not None:
+            whole = number > 1 or method.trains_as
+            load_nets(nets | further if whole else nets, start)
         nets |= further
         if method.trains_as:
+            if method.scored != "segmenter":
+                nets = {"segmenter": nets[method.scored].net}
             return {"train_seconds": 0.0} | self._score(method, nets, domains, folder)
         labels, record = self._target_labels(folder, method, nets, domains, seed, number)
         seconds = self._train(
@@ -264,7 +277,7 @@ class SegmentationPhases:
             domains.source if method.source else None,
             domains.target if method.sees != "nothing" else None,
             labels,
-            self.config.train.stage_steps * method.steps_factor,
+            self._steps(method, number),
             self.config.train.stage_learning_rate,
             # the same batches for every method: what differs between rows is the method
             derive_seed(seed, "stage", number),
@@ -318,7 +331,10 @@ class SegmentationPhases:
             return labels, {"select_seconds": time.perf_counter() - started}
         known = self._asked_before(method, seed, stage, len(domains.target))
         if not (folder / "asked.json").exists():  # a person is never asked twice
-            self._ask(folder, method, net, domains, known, derive_seed(seed, "selection", stage))
+            asking = method
+            if not method.warm_up and stage == 1:  # there is no model to choose by
+                asking = replace(method, rule="random", selector="")
+            self._ask(folder, asking, net, domains, known, derive_seed(seed, "selection", stage))
             write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
         costs = pd.read_csv(folder / "cost.csv")
         known = known.merge(Selection.load(folder / "selection.npz", known))
@@ -392,7 +408,7 @@ class SegmentationPhases:
     def _rows(self, method: Method, seed: int, seed_folder: Path) -> list[dict]:
         rows = []
         trained = METHODS[method.trains_as] if method.trains_as else method
-        warm_ups = [seed_folder / name for name in ("source", trained.warm_up)]
+        warm_ups = [seed_folder / name for name in ("source", trained.warm_up) if trained.warm_up]
         seconds = sum(read_phase(f)["train_seconds"] for f in warm_ups if finished(f))
         totals = dict.fromkeys(("select_seconds", "pixels", "clicks", "pieces"), 0.0)
         for stage in range(1, self.config.budget.stages + 1):
@@ -400,10 +416,11 @@ class SegmentationPhases:
             if not finished(folder):
                 break
             phase = read_phase(folder, "scores", "iou")
-            seconds += read_phase(seed_folder / trained.name / f"stage{stage}")["train_seconds"]
+            training = read_phase(seed_folder / trained.name / f"stage{stage}")
+            seconds += training["train_seconds"]
             for name in totals:
                 # full supervision pays once; the others pay in every stage
-                paid = phase.get(name, 0.0)
+                paid = training.get(name, 0.0)
                 once = method.sees == "all" and name != "select_seconds"
                 totals[name] = paid if once else totals[name] + paid
             rows.append(

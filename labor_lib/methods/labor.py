@@ -9,6 +9,7 @@ No code was published; what the paper leaves open is said where it is decided.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -126,12 +127,21 @@ def train_selector(
 
 
 def labor_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+    fabric,
+    nets: Nets,
+    opts: Optimizers,
+    batch: Batch,
+    config: Config,
+    further_loss: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Losses 1 (source), 2 (asked target pixels) and 3 (adversary), then 4 (discriminator)."""
+    """Losses 1 (source), 2 (asked target pixels) and 3 (adversary), then 4 (discriminator).
 
-    def asked_pixels(levels):
-        loss = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
-        return config.train.labelled_weight * loss
+    `further_loss` adds one that is computed in the same step.
+    """
 
-    return adaptsegnet_step(fabric, nets, opts, batch, config, target_loss=asked_pixels)
+    def on_target(levels):
+        asked = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
+        asked = config.train.labelled_weight * asked
+        return asked if further_loss is None else asked + further_loss()
+
+    return adaptsegnet_step(fabric, nets, opts, batch, config, target_loss=on_target)

@@ -4,7 +4,7 @@ A new method is a file with its loss and step, and one entry.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from labor_lib.config import SHIFTS, ClassificationConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.ccsa import ccsa_step
+from labor_lib.methods.dacs import dacs_step, labor_teacher_step, teacher_networks
 from labor_lib.methods.dann import dann_networks, dann_step
 from labor_lib.methods.erm import erm_step, joint_step, target_step
 from labor_lib.methods.iast import iast_step
@@ -53,12 +54,15 @@ class Method:
     style       how figures draw it; by default what `sees` suggests
 
     Segmentation, after the warm-up that all methods share:
-    warm_up       "adversarial", or "source_more" (source labels alone, at equal steps)
+    warm_up       "adversarial", or "source_more" (source labels alone, at equal steps), or "":
+                  none; then the first stage has the warm-up's steps too, and asks at random
     rule          of `selection.rules`, for methods that ask a person
     selector      the field of `Config` with the pixel selector's settings, where it has one
     whole_mask    whether it asks the whole mask (capped) instead of a budget
     pixels        share of an image instead of the configuration's
     steps_factor  times the configuration's stage steps
+    scored        the network that is evaluated
+    control       answers a question about another method; "all" does not stand for it
 
     Classification:
     settings     the field of `ClassificationConfig` with its settings
@@ -83,6 +87,8 @@ class Method:
     whole_mask: bool = False
     pixels: float | None = None
     steps_factor: int = 1
+    scored: str = "segmenter"
+    control: bool = False
     settings: str = ""
     pairs: bool = False
     begins_with: str = ""
@@ -111,12 +117,17 @@ _SEGMENTATION = (
            style=Style("#6e6e6e", "1", (0, (6, 2, 1, 2)))),
     Method("iast", "IAST's pseudo labels (UDA)", iast_step, sees="pseudo", adapts=True,
            style=Style("#555555", "2", (0, (10, 3)))),
+    Method("dacs", "DACS (UDA)", dacs_step, sees="images", adapts=True, warm_up="source_more",
+           networks=teacher_networks, style=Style("#3d3d3d", "3", (0, (3, 1, 1, 1)))),
     Method("random_points", "random points", labor_step, sees="points", adapts=True,
            rule="random", style=Style("#56b4e9", "v", filled=False)),
     Method("margin_points", "margin points", labor_step, sees="points", adapts=True,
            rule="margin", style=Style("#2b8cc4", "^", filled=False)),
     Method("ppl", "LabOR PPL", labor_step, sees="points", adapts=True, rule="ppl",
            selector="selector", style=Style("#0072b2", "o")),
+    Method("ppl_teacher", "LabOR PPL + teacher", labor_teacher_step, sees="points", adapts=True,
+           rule="ppl", selector="selector", networks=teacher_networks,
+           style=Style("#004a75", "p")),
     Method("random_pixels_0.5", "random pixels, 0.5 %", labor_step, sees="pixels", adapts=True,
            rule="random", pixels=0.005, style=Style("#e69f00", "<", "--", filled=False)),
     Method("spl_sampled_0.5", "LabOR SPL, sampled, 0.5 %", labor_step, sees="pixels", adapts=True,
@@ -128,6 +139,9 @@ _SEGMENTATION = (
            selector="spl_selector", whole_mask=True, style=Style("#d55e00", "P")),
     Method("spl_sampled", "LabOR SPL, sampled", labor_step, sees="pixels", adapts=True,
            rule="spl", selector="selector", style=Style("#8c3b00", "D")),
+    Method("spl_teacher", "LabOR SPL, sampled + teacher", labor_teacher_step, sees="pixels",
+           adapts=True, rule="spl", selector="selector", networks=teacher_networks,
+           style=Style("#5c2700", "h")),
     Method("supervised_target", "supervised, target only", supervised_target_step, sees="all",
            adapts=True, source=False, style=Style("#000000", "h", (0, (1, 1)))),
     Method("supervised", "supervised, source + target", supervised_step, sees="all", adapts=True,
@@ -138,6 +152,36 @@ _SEGMENTATION = (
            adapts=True, steps_factor=4, style=Style("#000000", "X", (0, (8, 2, 1, 2)))),
 )  # fmt: skip
 METHODS = {method.name: method for method in _SEGMENTATION}
+
+
+def _controls() -> list[Method]:
+    """Without any source image; with more steps; with the teacher's averaged weights evaluated.
+
+    Not of the whole mask without source: its size in the first stage is a model's.
+    """
+    found = []
+    asking = ("random_points", "margin_points", "ppl", "random_pixels", "spl_sampled")
+    for one in (METHODS[name] for name in (*asking, "supervised")):
+        found.append(
+            replace(one, name=f"{one.name}_target_only", title=f"{one.title}, no source",
+                    step=supervised_target_step, source=False, warm_up="",
+                    style=replace(one.style, line=":", filled=False))
+        )  # fmt: skip
+    for one in (METHODS[name] for name in (*asking, "spl")):
+        for factor, line in ((2, (0, (5, 2))), (4, (0, (8, 2, 1, 2)))):
+            found.append(
+                replace(one, name=f"{one.name}_x{factor}", title=f"{one.title}, {factor} x steps",
+                        steps_factor=factor, style=replace(one.style, line=line))
+            )  # fmt: skip
+    for one in (METHODS[name] for name in ("dacs", "ppl_teacher", "spl_teacher")):
+        found.append(
+            replace(one, name=f"{one.name}_averaged", title=f"{one.title}, averaged weights",
+                    trains_as=one.name, scored="teacher", style=replace(one.style, line="-."))
+        )  # fmt: skip
+    return [replace(one, control=True) for one in found]
+
+
+METHODS |= {method.name: method for method in _controls()}
 
 MAIN = (
     *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
@@ -171,7 +215,7 @@ CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
 
 
 def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
-    """Methods by name, "main" and "all" standing for groups: of segmentation, or with a
+    """Methods by name, "main", "all" and "controls" standing for groups: of segmentation, or with a
     configuration those that apply to its shift. Raises InputError for others."""
     known = METHODS
     if config is not None:
@@ -180,16 +224,19 @@ def resolve(names: list[str], config: ClassificationConfig | None = None) -> lis
         # those that no shift lists apply where there is what they see
         own = [name for name, m in CLASSIFICATION.items() if name not in listed and m.sees in given]
         known = {name: CLASSIFICATION[name] for name in (*config.methods, *own)}
-    groups = {"all": list(known), "main": list(MAIN if config is None else config.main)}
+    groups = {
+        "all": [name for name in known if not known[name].control],
+        "main": list(MAIN if config is None else config.main),
+    }
+    if config is None:
+        groups["controls"] = [name for name in known if known[name].control]
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
         if name not in known:
             why = "is unknown"
             if config is not None and name in CLASSIFICATION:
                 why = f"does not apply to '{config.shift}'"
-            raise InputError(
-                f"method '{name}' {why}: choose from {', '.join(known)}, or main, or all"
-            )
+            raise InputError(f"method '{name}' {why}: choose from {', '.join([*known, *groups])}")
     return [known[name] for name in dict.fromkeys(flat)]
 
 

@@ -1,11 +1,12 @@
 """DeepLab-V2: a dilated backbone and a head of parallel dilated convolutions (ASPP).
 
-Chen et al., "DeepLab", TPAMI 2018. Two sizes share one interface:
+Chen et al., "DeepLab", TPAMI 2018. All networks share one interface:
 
     logits = net(images)        # a list: the main output, then (two-level nets) the auxiliary one
                                 # each B x C x h x w at the stride of the backbone
 
 `SmallDeepLab` (0.2 M parameters, stride 4) learns the embedded streets in a minute on a CPU.
+`lite` has the same head on ImageNet features (see `nets.lite`), for photographs.
 `ResNetDeepLab` is the two-level ResNet-101 of AdaptSegNet (stride 8), key by key, so that its
 published weights can be loaded.
 """
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from torchvision.models import ResNet101_Weights, resnet101
 
 from labor_lib.errors import InputError
+from labor_lib.nets.lite import LiteBackbone
 from labor_lib.runtime import imagenet_weights
 
 
@@ -90,11 +92,11 @@ class SmallBackbone(nn.Sequential):
 
 
 class SmallDeepLab(nn.Module):
-    """The network of the embedded streets: stride 4, one output."""
+    """One output at stride 4; with its own small backbone the network of the embedded streets."""
 
-    def __init__(self, classes: int, widths=(16, 32, 48, 64), rates=(1, 6, 12, 18)):
+    def __init__(self, classes: int, widths=(16, 32, 48, 64), rates=(1, 6, 12, 18), backbone=None):
         super().__init__()
-        self.backbone = SmallBackbone(widths)
+        self.backbone = backbone or SmallBackbone(widths)
         self.classifier = ASPP(self.backbone.out_channels, classes, rates)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -174,7 +176,9 @@ def build(network: str, classes: int, *, imagenet: bool = False) -> nn.Module:
         return SmallDeepLab(classes)
     if network == "resnet101":
         return ResNetDeepLab(classes, imagenet=imagenet)
-    raise InputError(f"unknown network '{network}': choose small or resnet101")
+    if network == "lite":
+        return SmallDeepLab(classes, backbone=LiteBackbone(imagenet))
+    raise InputError(f"unknown network '{network}': choose small, lite or resnet101")
 
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
