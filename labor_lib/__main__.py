@@ -30,7 +30,7 @@ class Training:
     device: str = _option("auto", "cpu, cuda or mps; the best by default")
     precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
     out: str | None = _option(None, "run folder; by default in runs/")
-    no_imagenet: bool = _option(False, "ResNet from random weights", bool)
+    no_imagenet: bool = _option(False, "the network from random weights", bool)
 
     def chosen(self, config=None):
         """Methods, seeds and the machine; methods of classification with its configuration."""
@@ -51,7 +51,7 @@ class Training:
 class Run(Training):
     """train, score and report segmentation methods; continues where it was stopped"""
 
-    preset: str = _option("streets", "streets, camvid, gta5, synthia or smoke")
+    preset: str = _option("streets", "streets, camvid[-dusk, -full], gta5, synthia or smoke")
     stages: int | None = _option(None, "rounds of select, label, train", int)
     budget: float | None = _option(None, "share of the pixels, as 0.022 (spl ignores it)", float)
     points: int | None = _option(None, "points an image, over all stages", int)
@@ -59,6 +59,7 @@ class Run(Training):
     source_root: Path | None = _option(None, "folder of the source dataset", Path)
     target_root: Path | None = _option(None, "folder of the target dataset", Path)
     data: str = _option("", "where scenes are drawn; ./data by default")
+    network: str | None = _option(None, "small or lite; the preset's by default")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
 
     def __call__(self, command: str) -> None:
@@ -139,7 +140,7 @@ class Family(Training):
 class Data:
     """fetch real data, its hashes checked"""
 
-    name: str = _option(MISSING, "mnist or bsds500")
+    name: str = _option(MISSING, "camvid, mnist or bsds500")
     root: Path | None = _option(None, "where it is put; ./data by default", Path)
 
     def __call__(self, command: str) -> None:

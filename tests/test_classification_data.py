@@ -407,7 +407,7 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     whole = images.read_bytes()
     for content in (whole[:100], b"", b"<html>404</html>" * 9, whole[:8] + whole[8:][::-1], None):
         images.unlink() if content is None else images.write_bytes(content)
-        with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib download mnist --root"):
+        with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib data mnist --root"):
             classification.mnistm_shift(tmp_path, seed=0)
     images.write_bytes(whole)
     photograph = tmp_path / "bsds500" / "train" / "a.png"
@@ -418,7 +418,7 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded"):
         classification.mnistm_shift(tmp_path, seed=0)
     photograph.unlink()
-    with pytest.raises(InputError, match=r"bsds500: .* labor_lib download bsds500 --root"):
+    with pytest.raises(InputError, match=r"bsds500: .* labor_lib data bsds500 --root"):
         classification.mnistm_shift(tmp_path, seed=0)
 
 

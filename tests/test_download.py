@@ -62,7 +62,7 @@ def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
     root = tmp_path / "data"
     place = root / "MNIST/raw/images"
     for _ in range(2):
-        assert main(["download", "mnist", "--root", str(root)]) == 0
+        assert main(["data", "mnist", "--root", str(root)]) == 0
         assert capsys.readouterr().out.strip() == str(place)
         assert place.read_bytes() == CONTENT
     assert names(root) == ["MNIST", "MNIST/raw", "MNIST/raw/images", "MNIST/raw/images.gz"]
@@ -77,10 +77,10 @@ def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
 
 
 def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
-    with pytest.raises(InputError, match=r"data 'pacs': unknown; choose mnist or bsds500"):
+    with pytest.raises(InputError, match=r"data 'pacs': unknown; choose camvid, mnist or bsds500"):
         fetch("pacs", tmp_path)
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
-    assert main(["download", "bsds500", "--root", str(tmp_path)]) == 2
+    assert main(["data", "bsds500", "--root", str(tmp_path)]) == 2
     assert "run again, or put the file there" in capsys.readouterr().err
 
 

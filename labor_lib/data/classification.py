@@ -305,7 +305,7 @@ def mnistm_shift(root: str | Path, seed: int) -> Shift:
         except (OSError, ValueError, RuntimeError, LookupError, TypeError, AssertionError):
             raise InputError(
                 f"{root / 'MNIST' / 'raw'}: MNIST is not there or damaged; fetch it with "
-                f"python -m labor_lib download mnist --root {root}"
+                f"python -m labor_lib data mnist --root {root}"
             ) from None
         images = pad(digits.data, (2, 2, 2, 2))[:, None].expand(-1, 3, -1, -1)
         plain.append(Domain("MNIST", DIGITS, images, digits.targets))

@@ -7,6 +7,9 @@ and DomainNet are fetched by hand: their publishers give no hash.
 """
 
 import gzip
+import hashlib
+import re
+import shutil
 import tarfile
 import tempfile
 import zipfile
