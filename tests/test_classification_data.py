@@ -274,7 +274,6 @@ def test_lists_give_the_images_they_name(lists):
     for content, message in (
         (None, "missing or empty; .* has art_test"),
         (b"\n", "missing or empty"),
-        ("art/chät/0.png 0".encode("latin-1"), "not UTF-8; save it as that"),
     ):
         file.unlink() if content is None else file.write_bytes(content)
         with pytest.raises(InputError, match=rf"art_train\.txt: {message}"):
@@ -308,10 +307,10 @@ def test_bad_lists_are_reported_by_line(lists, row, message):
 @pytest.mark.parametrize(
     ("letter", "change", "message"),
     [
-        ("y", lambda y: y[1:], r"\(10, 16, 16\) images and float64 \(9,\) labels, where"),
-        ("y", lambda y: y + 1, r"where there should be .* N digits"),
-        ("y", np.zeros_like, r"\[10, 0, 0, .* target images a class where 1 of each should be"),
-        ("X", lambda x: np.resize(x, (10, 32, 32)), r"\(10, 32, 32\) images"),
+        ("y", lambda y: y[1:], r"\(10, 16, 16\), not 9 x 16 x 16"),
+        ("y", lambda y: y + 1, r"\[0, 1, .*, 1\] images of each digit"),
+        ("y", np.zeros_like, r"\[10, 0, 0, .* images of each digit"),
+        ("X", lambda x: np.resize(x, (10, 32, 32)), r"\(10, 32, 32\)"),
         ("X", lambda x: x * 255, "in 0 to 1"),
         ("X", lambda x: x * np.nan, "in 0 to 1"),
         ("X", lambda x: x.astype(object), "as published .*pickle"),
@@ -407,13 +406,10 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     whole = images.read_bytes()
     for content in (whole[:100], b"", b"<html>404</html>" * 9, whole[:8] + whole[8:][::-1], None):
         images.unlink() if content is None else images.write_bytes(content)
-        with pytest.raises(InputError, match=r"raw/train-\*: .* labor_lib data mnist --root"):
+        with pytest.raises(InputError, match=r"MNIST/raw: .* labor_lib data mnist --root"):
             classification.mnistm_shift(tmp_path, seed=0)
     images.write_bytes(whole)
     photograph = tmp_path / "bsds500" / "train" / "a.png"
-    Image.new("RGB", (60, 31)).save(photograph)
-    with pytest.raises(InputError, match=r"a\.png: smaller than a digit's 32 x 32"):
-        classification.mnistm_shift(tmp_path, seed=0)
     photograph.write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.png: cannot be decoded"):
         classification.mnistm_shift(tmp_path, seed=0)

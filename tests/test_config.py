@@ -23,7 +23,7 @@ def test_presets_are_frozen_and_can_be_stored(name):
     assert set(stored) == {field.name for field in dataclasses.fields(Config)}
     assert stored["train"]["batch_size"] == config.train.batch_size
     assert Config() == STREETS == preset("streets")
-    with pytest.raises(InputError, match=r"'gta'.*streets, smoke, small, camvid, gta5, synthia"):
+    with pytest.raises(InputError, match=r"'gta'.*streets, smoke, small, camvid, .*gta5, synthia"):
         preset("gta")
 
 

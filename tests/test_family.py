@@ -415,7 +415,7 @@ def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family
     [
         ("textured", "source_only", {"steps": 6}, r"training\.steps was 4, is 6"),
         ("textured", "adabn", {"network": "ccsa"}, "adabn: the network 'ccsa' has no BatchNorm"),
-        ("styles", "sagnet", {"network": "ccsa"}, "SagNet cuts a network between its stages"),
+        ("styles", "sagnet", {"network": "ccsa"}, "after stage 2, and 'ccsa' can be cut 0 times"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(

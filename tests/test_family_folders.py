@@ -119,7 +119,6 @@ def too_few(root):
         (lambda root: (root / "sketch").rename(root / "mean"), (), "mean: a domain .* rename it"),
         (too_few, (), "2 images in 2 classes are too few for a part of .* %; add images"),
         (too_few, ("art", "photo"), "2 images in 2 classes are too few for a part of"),
-        ({"batch_size": 1}, ("art", "photo"), "art: SagNet mixes images, and a step has one"),
     ],
 )
 def test_bad_folders_are_told_before_training(fabric, root, tmp_path, spoil, domains, message):

@@ -421,7 +421,8 @@ def test_every_method_takes_a_step(fabric, tiny, name):
 
 def test_resolve_names_and_groups():
     assert [m.name for m in resolve(["ppl", "main", "ppl"])][:2] == ["ppl", MAIN[0]]
-    assert [m.name for m in resolve(["all", "spl"])] == list(METHODS)
+    assert [m.name for m in resolve(["all", "spl", "controls"])] == list(METHODS)
+    assert not any(m.control for m in resolve(["all"]))
     for names, config in ((["spl", "spam"], None), (["sagnet"], FAMILY["fonts"])):
         with pytest.raises(InputError, match=f"method '{names[-1]}' .*choose from source_only"):
             resolve(names, config)

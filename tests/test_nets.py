@@ -108,7 +108,7 @@ def test_build_nets_by_name_with_one_discriminator_a_level(tiny):
         assert list(nets) == ["segmenter", *names]
     (logits,) = nets["segmenter"](torch.randn(2, 3, 33, 66))
     assert logits.shape == (2, 14, 9, 17)  # stride 4, rounded up
-    with pytest.raises(InputError, match=r"'big'.*small or resnet101"):
+    with pytest.raises(InputError, match=r"'big'.*small, lite or resnet101"):
         deeplab.build("big", 14)
     config = replace(tiny, train=replace(tiny.train, optimizer="magic"))
     with pytest.raises(InputError, match=r"'magic'.*adamw or sgd"):

@@ -245,7 +245,7 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     one.save(run / "seed0/spl/stage1/selection.npz")
     (run / "seed0/ppl/stage1/masks.npz").unlink()
     text = text_of(report.write_report(run))
-    assert "a selection of 1 images, but the split has 8" in text
+    assert "asked 1 images, but there are 8 now" in text
     assert "masks.npz: no such file" in text
     assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 8 - 2
 

@@ -83,7 +83,7 @@ def test_weights_come_back_or_are_said_to_be_damaged(tmp_path):
     path = tmp_path / "net.safetensors"
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     net(torch.randn(2, 3, 5, 5))  # moves the BatchNorm buffers
-    with pytest.raises(InputError, match=r"net\.safetensors: no such file; remove .*"):
+    with pytest.raises(InputError, match=r"net\.safetensors: missing .*; remove .*"):
         runtime.load_weights(net, path)
     runtime.save_weights(net, path)
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -92,7 +92,7 @@ def test_weights_come_back_or_are_said_to_be_damaged(tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[:-5], whole[:20], b"", b"not a checkpoint at all"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"net\.safetensors: damaged[^\n]*\Z"):
+        with pytest.raises(InputError, match=r"net\.safetensors: .* damaged[^\n]*\Z"):
             runtime.load_weights(net, path)
 
 

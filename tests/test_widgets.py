@@ -299,7 +299,7 @@ def test_counts_of_regions(explorer):
     caption = explorer.picture.caption
     assert "7 of the 14 pixels asked here (50 %)" in caption
     assert "12 % of all pixels" in caption
-    numbers = dict(counting.counts(explorer.run.view("spl", 0, 1, 0)))
+    numbers = dict(counting.counts(explorer.run.view("spl", 0, 1, 0), np.ones((H, W), bool)))
     assert list(numbers.values()) == ["16", "≥ 3", "2", "50 %", "12 %", "16 pixels", "12 %", "50 %"]
     assert all(f"{name}: {value}" in explorer.counts.text for name, value in numbers.items())
     explorer.only.value = ROAD  # predicted in columns 0-9: the whole mask, all errors, 70 known
