@@ -9,6 +9,7 @@ skipped elsewhere, saying so. To record them after a change that is meant:
 
 import hashlib
 import json
+import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,14 @@ def digest(*arrays) -> str:
 
 def machine() -> dict[str, str]:
     """What trained numbers depend on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        known = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+        processor = [known.get(name, "").strip() for name in ("model name", "cpu family", "model")]
+    except OSError:
+        processor = [platform.processor()]
     return {
+        "processor": " ".join(processor),
         "torch": torch.__version__.split("+")[0],
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bf16": best_precision("cpu"),  # whether the processor multiplies in it
