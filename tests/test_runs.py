@@ -199,6 +199,39 @@ def test_labor_run_decides(home, monkeypatch, capsys):
     monkeypatch.setenv("LABOR_RUN", str(home / "nothing"))
     with pytest.raises(InputError, match=r"nothing.*no such file"):
         runs.open_run("source_only")
+
+
+def test_open_run_of_photographs(home, monkeypatch, capsys):
+    """Without photographs a drawn stand-in is made; a finished run is taken where there is one."""
+    run = runs.open_run("source_only", preset="camvid")
+    assert run.folder == home / "runs" / "small-lite"
+    assert run.title("Masks") == "Masks (drawn stand-in)"
+    assert "as a drawn stand-in (runs/camvid lacks them; `make camvid`" in capsys.readouterr().out
+    shutil.copytree(home / "runs" / "streets", home / "runs" / "camvid")
+    run = runs.open_run("source_only", preset="camvid")
+    assert run.folder == home / "runs" / "camvid"
+    assert run.title("Masks") == "Masks"
+    monkeypatch.setenv("LABOR_RUN", "small")
+    assert runs.open_run("source_only", preset="camvid").folder.name == "small-lite"
+    with pytest.raises(InputError, match="preset 'gta5': no small size"):
+        runs.open_run("source_only", preset="gta5")
+
+
+def test_the_small_run_of_photographs_is_on_the_photographs(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path))
+    (tmp_path / "data" / "camvid" / "train").mkdir(parents=True)
+    config, roots = runs._small("camvid")
+    assert config.preset == "small-camvid"
+    assert roots.target == tmp_path / "data" / "camvid"
+
+
+def test_images_are_those_that_were_scored_on(run):
+    """Also where a split that was not there then is there now."""
+    run.record = run.record | {"scored_on": "val"}
+    assert run.domains(0).evaluation.split == "val"
+
+
+def test_unknown_method(home):
     with pytest.raises(InputError, match="method 'pp' is unknown"):
         runs.open_run("pp")
 

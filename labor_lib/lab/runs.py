@@ -85,14 +85,17 @@ class Run:
         self.folder = Path(folder)
         self.record = read_record(self.folder)
         self.fabric = make_fabric()
-        self.small = self.folder.name == "small" or self.folder.parent.name == "family-small"
+        self.small = (
+            self.folder.name.startswith("small") or self.folder.parent.name == "family-small"
+        )
 
     def __repr__(self) -> str:
         return f"{self.folder.name}: {', '.join(self.methods)}; seeds {self.seeds}"
 
     def title(self, text: str) -> str:
         """The text with the run's size where that is the small one."""
-        return f"{text} (small run)" if self.small else text
+        size = "drawn stand-in" if self.folder.name == "small-lite" else "small run"
+        return f"{text} ({size})" if self.small else text
 
     @property
     def last(self) -> pd.DataFrame:
@@ -158,8 +161,10 @@ class SegmentationRun(Run):
         given = Path(self.record.get("data_root") or "")
         data = given if given.is_absolute() and given.exists() else home() / "data"
         names = (self.record.get("source_root"), self.record.get("target_root"))
-        roots = Roots(data, *(Path(name) if name else None for name in names))
-        return Domains(self.config, roots, self.config.scene_seed + seed)
+        roots = Roots(data, *(home() / name if name else None for name in names))
+        split = self.record.get("scored_on") or self.config.evaluate_on  # as it was scored
+        config = replace(self.config, evaluate_on=split)
+        return Domains(config, roots, config.scene_seed + seed)
 
     def truths(self, seed: int) -> SegmentationFolder:
         """The target's training images with their labels: to look at, never to train on."""
@@ -399,16 +404,19 @@ def _whole_seeds(table: pd.DataFrame, methods: list[str], few: tuple[int, ...]) 
 # ------------------------------------------------------------------------------ load or train
 
 
-def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
-    """The streets' finished run with these methods, or else a small one, made where it lacks them.
+def open_run(*methods: str, seed: int = 0, preset: str = "streets") -> SegmentationRun:
+    """The finished run of a preset with these methods, or else a small one, made where need be.
 
-    methods: names of the registry, or "main" (the default). Says in a line which run it is.
-    The environment variable LABOR_RUN may hold a run's folder; with "small" a run of the streets
-    is not looked for. Raises InputError for an unknown method, and for a folder without a run.
+    methods: names of the registry, or "main" (the default). preset: "streets" or "camvid". The
+    small run of "camvid" is on the photographs in data/camvid, and without them a stand-in on drawn
+    streets. Says in a line which run it is. The environment variable LABOR_RUN may hold a run's
+    folder; with "small" a finished run is not looked for. Raises InputError for an unknown method
+    or preset, and for a folder without a run.
     """
     wanted = resolve(list(methods) or ["main"])
     chosen = os.environ.get("LABOR_RUN", "")
-    full, small = home() / "runs" / "streets", home() / "runs" / "small"
+    full, (config, roots) = home() / "runs" / preset, _small(preset)
+    small = home() / "runs" / config.preset
     if chosen not in ("", "small"):
         try:
             return _opened(SegmentationRun(Path(chosen)))
@@ -418,17 +426,27 @@ def open_run(*methods: str, seed: int = 0) -> SegmentationRun:
         return _opened(SegmentationRun(full))
     missing = _missing(small, wanted, seed)
     if missing:
-        why = "LABOR_RUN says so" if chosen else "runs/streets lacks them; `make run` trains it"
+        make = "make run" if preset == "streets" else "make camvid"
+        why = "LABOR_RUN says so" if chosen else f"runs/{preset} lacks them; `{make}` trains it"
+        size = "as a drawn stand-in" if config.preset == "small-lite" else "at the small preset"
         print(
-            f"Training {', '.join(missing)} at the small preset ({why}). "
-            "Its figures show shapes, not results."
+            f"Training {', '.join(missing)} {size} ({why}). Its figures show shapes, not results."
         )
         with Progress() as progress:
-            phases = SegmentationPhases(
-                preset("small"), small, Roots(home() / "data"), make_fabric(), progress
-            )
-            phases.run(wanted, [seed])
+            SegmentationPhases(config, small, roots, make_fabric(), progress).run(wanted, [seed])
     return _opened(SegmentationRun(small))
+
+
+def _small(name: str) -> tuple[Config, Roots]:
+    """What is trained where a preset's run is missing, and on which images."""
+    data = home() / "data"
+    if name == "streets":
+        return preset("small"), Roots(data)
+    if name != "camvid":
+        raise InputError(f"preset '{name}': no small size of it; choose streets or camvid")
+    if (data / "camvid" / "train").is_dir():
+        return preset("small-camvid"), Roots(data, target=data / "camvid")
+    return preset("small-lite"), Roots(data)
 
 
 def _missing(folder: Path, wanted: list[Method], seed: int) -> list[str]:

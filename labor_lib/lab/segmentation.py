@@ -183,7 +183,7 @@ class SegmentationPhases:
         }
         for name in ("source", "target"):
             root = getattr(self.roots, name)
-            record[f"{name}_root"] = None if root is None else str(root)
+            record[f"{name}_root"] = None if root is None else str(root.resolve())
         numbers = range(1, self.config.budget.stages + 1)
         phases = [self.stage(m, seed, n) for seed in seeds for m in methods for n in numbers]
         return run_phases(self.out, phases, record, self.results, self.progress)

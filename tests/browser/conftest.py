@@ -34,7 +34,8 @@ LAB_SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 SHORTENED = {  # a notebook that trains much: the cells that its view needs
-    "13_ccsa": ("import torch", "run = open_shift(", "playground = AlignmentPlayground(")
+    "10_photographs": ("import torch", "run = open_run(", "def spread(", "explorer = Selection"),
+    "13_ccsa": ("import torch", "run = open_shift(", "playground = AlignmentPlayground("),
 }
 READY = 120  # seconds a server may take to answer
 

@@ -59,6 +59,16 @@ def test_selection_explorer(page, lab):
     view.get_by_text("click to zoom in").wait_for()
 
 
+def test_explorer_of_photographs(page, lab):
+    """On the run of notebook 10: without photographs its drawn stand-in."""
+    driving.open_notebook(page, lab, "10_photographs.ipynb")
+    view = driving.wait_for_view(page, "labor-explorer")
+    assert driving.changed(view, lambda: driving.choose_another(driving.dropdown(view, "method")))
+    assert driving.changed(view, lambda: driving.press(view, "truth"))
+    image = view.locator("input[type=number]").first
+    assert driving.changed(view, lambda: image.press("ArrowDown"))
+
+
 def test_prototype_viewer(page, lab):
     driving.open_notebook(page, lab, "07_ppl.ipynb")
     view = driving.wait_for_view(page, "labor-prototypes")
