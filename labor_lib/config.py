@@ -334,8 +334,8 @@ SYNTHIA = replace(
 PRESETS = {
     config.preset: config
     for config in (
-        *(STREETS, SMOKE, SMALL, SMALL_LITE, SMALL_CAMVID),
-        *(CAMVID, CAMVID_DUSK, CAMVID_FULL, GTA5, SYNTHIA),
+        *(STREETS, SMOKE, SMALL, CAMVID, CAMVID_DUSK, CAMVID_FULL, GTA5, SYNTHIA),
+        *(SMALL_LITE, SMALL_CAMVID),
     )
 }
 

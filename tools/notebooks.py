@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError
 
 from labor_lib.errors import InputError
 from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
-from labor_lib.runtime import best_device, write_text
+from labor_lib.runtime import best_device, home, write_text
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -158,7 +158,7 @@ def run_full(path: Path) -> bool:
 
 def measure_small(path: Path) -> bool:
     """Execute a notebook where no run exists, not even a small one; whether it is fast enough."""
-    for run in ("small", "family-small"):
+    for run in ("small", "small-lite", "family-small"):
         shutil.rmtree(PROJECT / "runs" / run, ignore_errors=True)
     os.environ["LABOR_RUN"] = "small"
     _, seconds, megabytes = execute(path)
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = [p for p in paths if not options.numbers or p.stem[:2] in options.numbers]
     well = True
     try:
-        if not options.small and not (PROJECT / "runs" / "streets" / "results.csv").exists():
+        if not options.small and not (home() / "runs" / "streets" / "results.csv").exists():
             raise InputError("runs/streets: no finished run; `make run` or `make table` first")
         for path in paths:
             well &= measure_small(path) if options.small else run_full(path)
