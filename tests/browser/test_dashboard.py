@@ -1,6 +1,7 @@
 """The dashboard of `make dashboard` in a browser: a page without code whose controls work."""
 
 import re
+import subprocess
 
 import pytest
 from browser.conftest import PROJECT, free_port, serving
@@ -12,7 +13,8 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 @pytest.fixture(scope="session")
 def dashboard():
     """The Makefile's command on another port: its address."""
-    told = re.search(r"(?m)^\t\$\(PY\) -m (voila .+)$", MAKEFILE)[1].split()
+    said = subprocess.run(["make", "-n", "dashboard"], cwd=PROJECT, capture_output=True, text=True)
+    told = re.search(r"-m (voila .+)$", said.stdout.strip())[1].split()
     port = free_port()
     command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
     assert f"--port={port}" in command
