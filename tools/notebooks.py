@@ -33,6 +33,8 @@ SLOWEST = {"full": 120, "small": 360}  # seconds a notebook may take on two core
 LARGEST = 1_000_000  # bytes of a committed notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STATIC = "run this cell for the live version"  # what a widget of ours says without a kernel
+PHOTOGRAPHS = "photographs"  # tag of cells whose pictures show other people's photographs
+NOT_KEPT = "This picture shows photographs, which are not kept here: run the cell to see it.\n"
 MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 
@@ -60,11 +62,14 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, float, int]:
 
 
 def clean(book: nbformat.NotebookNode) -> None:
-    """Leave what a reader without a kernel can see: no live widget, no trace of the machine."""
+    """Leave what a reader without a kernel can see: no live widget, no trace of the machine, and
+    nobody else's photographs."""
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _progress_bar(output)]
+            if PHOTOGRAPHS in cell.metadata.get("tags", []):
+                cell.outputs = [_without_picture(output) for output in cell.outputs]
             for output in cell.outputs:
                 output.get("metadata", {}).pop(WIDGET, None)
                 output.get("data", {}).pop(WIDGET, None)
@@ -72,6 +77,12 @@ def clean(book: nbformat.NotebookNode) -> None:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
+
+
+def _without_picture(output):
+    if "image/png" not in output.get("data", {}):
+        return output
+    return nbformat.v4.new_output("stream", name="stdout", text=NOT_KEPT)
 
 
 def _progress_bar(output) -> bool:
