@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 
 import nbformat
 import psutil
@@ -11,11 +12,13 @@ from browser.test_dashboard import MAKEFILE
 
 def kernels() -> list[psutil.Process]:
     """Kernels that servers of this test process have started."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE and "ipykernel_launcher" in process.cmdline()
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and "ipykernel_launcher" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def wait_until(condition, seconds: float) -> bool:
