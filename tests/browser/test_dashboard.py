@@ -14,7 +14,8 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 def dashboard():
     """The Makefile's command on another port: its address."""
     said = subprocess.run(["make", "-n", "dashboard"], cwd=PROJECT, capture_output=True, text=True)
-    told = re.search(r"-m (voila .+)$", said.stdout.strip())[1].split()
+    # inside `make test` other lines stand around the command (make[1]: Entering directory ...)
+    told = re.search(r"-m (voila .+)$", said.stdout, re.MULTILINE)[1].split()
     port = free_port()
     command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
     assert f"--port={port}" in command
