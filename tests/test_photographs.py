@@ -67,7 +67,7 @@ def test_features_are_those_of_the_whole_network():
     with torch.no_grad():
         expected = whole.forward_intermediates(images, indices=[1, 2, 3, 4])[1]
         for got, wanted in zip(net.encoder(images), expected, strict=True):
-            torch.testing.assert_close(got, wanted)
+            torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
         assert net(images).shape == (1, 64, 16, 24)
 
 
