@@ -9,6 +9,7 @@ CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cul
 # two of the tests' programs at a time, each with one thread
 TWO = OMP_NUM_THREADS=1 $(MAKE) -j2
 NBMAKE = LABOR_RUN=small $(PY) -m pytest -q --nbmake --nbmake-timeout=360
+SOLUTIONS = LABOR_RUN=small $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
@@ -59,10 +60,12 @@ test-notebooks: $(READY)  ## every notebook and solution, at the small preset
 # each half in order: its first notebooks train what the later ones open, and a run's folder is
 # locked while one trains
 test-streets: $(READY)
-	$(NBMAKE) notebooks/0*.ipynb notebooks/solutions/0*.ipynb
+	$(NBMAKE) notebooks/0*.ipynb
+	$(SOLUTIONS) notebooks/solutions/0*.ipynb
 
 test-family: $(READY)  ## with the photographs, whose small run is another one
-	$(NBMAKE) notebooks/1*.ipynb notebooks/solutions/1*.ipynb
+	$(NBMAKE) notebooks/1*.ipynb
+	$(SOLUTIONS) notebooks/solutions/1*.ipynb
 
 test-browser: $(READY)  ## JupyterLab and the dashboard, driven in Chromium
 	LABOR_RUN=small $(PY) -m pytest -q tests/browser
