@@ -6,10 +6,10 @@ READY = .venv/.ready
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 # the kernel of a closed page (0.6 GB) ends
 CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cull_interval=20
-# two of the tests' programs at a time, each with one thread
-TWO = OMP_NUM_THREADS=1 $(MAKE) -j2
-NBMAKE = LABOR_RUN=small $(PY) -m pytest -q --nbmake --nbmake-timeout=360
-SOLUTIONS = LABOR_RUN=small $(PY) -m tools.solutions
+# the notebooks' tests, with one thread, because two programs run side by side
+SMALL = LABOR_RUN=small OMP_NUM_THREADS=1
+NBMAKE = $(SMALL) $(PY) -m pytest -q --nbmake --nbmake-timeout=360
+SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
@@ -45,7 +45,7 @@ notebooks: run family  ## run all notebooks with the finished runs, keep their o
 	$(PY) -m tools.notebooks
 
 test: $(READY)  ## all tests: first what can run side by side, then what a browser waits for
-	$(TWO) test-streets test-family test-unit
+	$(MAKE) -j2 test-streets test-family test-unit
 	$(MAKE) test-browser
 
 test-package: $(READY)  ## build the package, install it, run it from an empty folder
@@ -55,7 +55,7 @@ test-unit: $(READY) lint
 	$(PY) -m pytest -q tests --ignore=tests/browser
 
 test-notebooks: $(READY)  ## every notebook and solution, at the small preset
-	$(TWO) test-streets test-family
+	$(MAKE) -j2 test-streets test-family
 
 # each half in order: its first notebooks train what the later ones open, and a run's folder is
 # locked while one trains
