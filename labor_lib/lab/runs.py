@@ -5,6 +5,7 @@ one, and otherwise make what is asked for at a small size. Nothing here writes i
 """
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -435,6 +436,16 @@ def open_run(*methods: str, seed: int = 0, preset: str = "streets") -> Segmentat
         with Progress() as progress:
             SegmentationPhases(config, small, roots, make_fabric(), progress).run(wanted, [seed])
     return _opened(SegmentationRun(small))
+
+
+def finished_runs() -> list[SegmentationRun]:
+    """The runs of segmentation in runs/ with a finished method, by name."""
+    found = []
+    for table in sorted((home() / "runs").glob("*/results.csv")):
+        with suppress(InputError):  # of another kind, or damaged
+            run = SegmentationRun(table.parent)
+            found += [run] if len(run.last) else []
+    return found
 
 
 def _small(name: str) -> tuple[Config, Roots]:
