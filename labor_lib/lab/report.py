@@ -331,7 +331,7 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
 def _selector_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
     stages = range(1, run.stages + 1)
     histories = {(m, n): run.history(m, seed, n, selector=True) for m in methods for n in stages}
-    return viz.selector_trace(pd.concat(histories, names=["method", "stage"]).reset_index())
+    return viz.selector_curves(pd.concat(histories, names=["method", "stage"]).reset_index())
 
 
 def _spread(images: int) -> list[int]:
