@@ -472,8 +472,6 @@ def _put_between(page: Path, name: str, body: str) -> bytes:
         text = page.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{page}: no such file; name the page that the table goes into") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{page}: not UTF-8; save it as UTF-8") from None
     body = f"\n{body}\n"
     if "\r\n" in text:
         body = body.replace("\n", "\r\n")

@@ -60,9 +60,6 @@ def read_table(out: Path, *columns: str) -> pd.DataFrame:
         raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
     if table.empty or not {"method", "seed", *columns} <= set(table.columns):
         raise InputError(f"{path}: not the results of a run; run again to write it anew")
-    for name in ("seed", *columns):
-        if name != "target" and not pd.api.types.is_numeric_dtype(table[name]):
-            raise InputError(f"{path}: text in the column {name}; run again to write it anew")
     return table.astype({"method": str})
 
 
@@ -223,11 +220,9 @@ class SegmentationRun(Run):
         """A segmenter's class ids for one image of a folder: H x W, uint8."""
         return self.probabilities(net, folder, index).argmax(axis=0).astype(np.uint8)
 
-    def predictions(
-        self, method: str, seed: int, indices: list[int], stage: int | None = None
-    ) -> list[np.ndarray]:
-        """Of a method's last stage (by default) for images of the evaluation split."""
-        net, folder = self.segmenter(method, seed, stage), self.domains(seed).evaluation
+    def predictions(self, method: str, seed: int, indices: list[int]) -> list[np.ndarray]:
+        """Of a method's last stage for images of the evaluation split."""
+        net, folder = self.segmenter(method, seed), self.domains(seed).evaluation
         return [self.prediction(net, folder, index) for index in indices]
 
     @torch.no_grad()

@@ -241,9 +241,9 @@ def legend_figure(handles: Sequence, columns: int = 6) -> Figure:
     return figure
 
 
-def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
+def class_legend(class_set: ClassSet) -> Figure:
     """The classes and their colours, with void in black."""
-    return legend_figure(class_handles(class_set), columns)
+    return legend_figure(class_handles(class_set), columns=7)
 
 
 def class_handles(class_set: ClassSet, found: Sequence[int] | None = None) -> list:
