@@ -229,6 +229,8 @@ def test_open_run_of_photographs(home, monkeypatch, capsys):
     assert runs.open_run("source_only", preset="camvid").folder.name == "small-lite"
     with pytest.raises(InputError, match="preset 'gta5': no small size"):
         runs.open_run("source_only", preset="gta5")
+    with pytest.raises(InputError, match="method 'pp' is unknown"):
+        runs.open_run("pp")
 
 
 def test_the_small_run_of_photographs_is_on_the_photographs(home, tmp_path, monkeypatch):
@@ -243,11 +245,6 @@ def test_images_are_those_that_were_scored_on(run):
     """Also where a split that was not there then is there now."""
     run.record = run.record | {"scored_on": "val"}
     assert run.domains(0).evaluation.split == "val"
-
-
-def test_unknown_method(home):
-    with pytest.raises(InputError, match="method 'pp' is unknown"):
-        runs.open_run("pp")
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ class FakeRun:
             points=METHODS[method].sees == "points",
         )
 
-    def predictions(self, method, seed, numbers, stage=None):
+    def predictions(self, method, seed, numbers):
         return [np.full((H, W), (FINISHED.index(method) + n) % 14, np.uint8) for n in numbers]
 
 
@@ -534,7 +534,6 @@ def test_pages_show_other_images(board):
                 np.testing.assert_array_equal(part, wanted)
 
 
-# -------------------------------------------------------------------------------------- problems
 # --------------------------------------------------------------------------------- the example
 def test_the_worked_example_of_the_documentation_runs(run):
     names = {}
@@ -546,6 +545,3 @@ def test_the_worked_example_of_the_documentation_runs(run):
     assert widget.picture.png != before
     assert "19 %" in widget.picture.caption
     assert isinstance(widget.figure(), Figure)
-
-
-# --------------------------------------------------------------------------------- the example
