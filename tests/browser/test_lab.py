@@ -69,8 +69,8 @@ def test_explorer_of_photographs(page, lab):
     assert driving.changed(view, lambda: image.press("ArrowDown"))
     if (PROJECT / "runs/small/results.csv").exists():  # left by the tests above: the streets
         runs = driving.dropdown(view, "run")
-        for name in ("small", "small-lite"):
-            assert driving.changed(view, lambda n=name: runs.select_option(label=n)), name
+        for _ in range(2):
+            assert driving.changed(view, lambda: driving.choose_another(runs))
 
 
 def test_prototype_viewer(page, lab):
