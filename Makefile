@@ -6,11 +6,15 @@ READY = .venv/.ready
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 # the kernel of a closed page (0.6 GB) ends
 CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cull_interval=20
+# the notebooks' tests, with one thread, because two programs run side by side
+SMALL = LABOR_RUN=small OMP_NUM_THREADS=1
+NBMAKE = $(SMALL) $(PY) -m pytest -q --nbmake --nbmake-timeout=360
+SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
-.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser test-package lint bench \
-	clean
+.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-streets test-family test-browser \
+	test-package lint bench clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets
@@ -40,7 +44,9 @@ dashboard: $(READY)  ## the comparison as a page without code, on this machine o
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
 
-test: test-unit test-notebooks test-browser
+test: $(READY)  ## all tests: first what can run side by side, then what a browser waits for
+	$(MAKE) -j2 test-streets test-family test-unit
+	$(MAKE) test-browser
 
 test-package: $(READY)  ## build the package, install it, run it from an empty folder
 	LABOR_PACKAGE=must $(PY) -m pytest -q tests/test_package.py
@@ -49,7 +55,17 @@ test-unit: $(READY) lint
 	$(PY) -m pytest -q tests --ignore=tests/browser
 
 test-notebooks: $(READY)  ## every notebook and solution, at the small preset
-	LABOR_RUN=small $(PY) -m pytest -q --nbmake --nbmake-timeout=360 notebooks
+	$(MAKE) -j2 test-streets test-family
+
+# each half in order: its first notebooks train what the later ones open, and a run's folder is
+# locked while one trains
+test-streets: $(READY)
+	$(NBMAKE) notebooks/0*.ipynb
+	$(SOLUTIONS) notebooks/solutions/0*.ipynb
+
+test-family: $(READY)  ## with the photographs, whose small run is another one
+	$(NBMAKE) notebooks/1*.ipynb
+	$(SOLUTIONS) notebooks/solutions/1*.ipynb
 
 test-browser: $(READY)  ## JupyterLab and the dashboard, driven in Chromium
 	LABOR_RUN=small $(PY) -m pytest -q tests/browser

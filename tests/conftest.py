@@ -34,6 +34,12 @@ def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its relative path; without a run's lock."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
 def absent(why: str) -> None:
     if os.environ.get("LABOR_GOLDEN") == "must":
         pytest.fail(why)

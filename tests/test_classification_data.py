@@ -416,11 +416,3 @@ def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):
     photograph.unlink()
     with pytest.raises(InputError, match=r"bsds500: .* labor_lib data bsds500 --root"):
         classification.mnistm_shift(tmp_path, seed=0)
-
-
-def test_missing_and_empty_lists(lists):
-    with pytest.raises(InputError, match=r"art_val\.txt: missing or empty; .* has art_test\.txt, "):
-        classification.read_lists(lists, ["art"], "val")
-    (lists / "art_train.txt").write_text("\n")
-    with pytest.raises(InputError, match=r"art_train\.txt: missing or empty"):
-        classification.read_lists(lists, ["art"], "train")

@@ -193,12 +193,13 @@ def test_bad_options_write_nothing(capsys, tmp_path, data, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_image_stops_the_run_before_it_starts(capsys, tmp_path, data, drawn_target):
+@pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine"])
+def test_bad_files_stop_the_run_before_it_starts(capsys, tmp_path, data, drawn_target, kind):
     target = shutil.copytree(drawn_target, tmp_path / "target")
-    victim = sorted(target.glob("leftImg8bit/train/*/*.png"))[1]
-    victim.write_bytes(victim.read_bytes()[:200])
-    line = refused(capsys, *smoke(data, tmp_path / "out", "--target-root", target))
-    assert victim.name in line
+    victim = sorted(target.glob(f"{kind}/train/*/*.png"))[-1]
+    victim.write_bytes(victim.read_bytes()[:-40])
+    options = ("--methods", "ppl", "--target-root", target)
+    assert victim.name in refused(capsys, *smoke(data, tmp_path / "out", *options))
     assert not (tmp_path / "out").exists()
 
 
@@ -222,6 +223,12 @@ def another_network(out: Path) -> None:
     shutil.copy(out / STAGE / "discriminator0.safetensors", out / STAGE / "segmenter.safetensors")
 
 
+def diverged(out: Path) -> None:
+    shutil.rmtree(out / "seed0/iast/stage3")
+    path = out / STAGE / "segmenter.safetensors"
+    save_file({key: value * float("nan") for key, value in load_file(path).items()}, path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "options", "message"),
     [
@@ -231,6 +238,7 @@ def another_network(out: Path) -> None:
         (lambda out: (out / STAGE / "phase.json").write_text("{}"), (), "phase.json: damaged"),
         (lambda out: (out / STAGE / "phase.json").write_text(""), (), "phase.json: not JSON"),
         (another_network, (), "segmenter.safetensors: checkpoint of another architecture"),
+        (diverged, (), "stage2/segmenter.safetensors: not finite"),
         (lambda out: FileLock(out / ".lock").acquire(), (), "another run is using this folder"),
     ],
 )
@@ -367,18 +375,15 @@ def test_camvid_preset_on_real_photographs(fabric, tmp_path, shared):
     assert (points == points.round()).all()
 
 
-def test_the_commands_that_made_a_run_are_kept(tmp_path, data, finished):
-    out = shutil.copytree(finished, tmp_path / "run")
-    begin = ("run", "--preset", "smoke", "--data", data, "--out", out, "--methods")
-
+def test_the_commands_that_made_a_run_are_kept(data, out):
     def made() -> list[str]:
         return json.loads((out / "config.json").read_text())["command"].split(" && ")
 
     (first,) = made()
-    accepted(*begin, "iast")  # nothing is missing
+    accepted(*smoke(data, out, "--methods", "iast"))  # nothing is missing
     assert made() == [first]
     for _ in range(2):
-        accepted(*begin, "source_only")
+        accepted(*smoke(data, out, "--methods", "source_only"))
         shutil.rmtree(out / "seed0/source_only")
     assert made()[0] == first
     assert len(made()) == 2
@@ -396,42 +401,12 @@ def test_the_commands_that_made_a_run_are_kept(tmp_path, data, finished):
         ("size", lambda a: a[0]),
     ],
 )
-def test_a_selection_that_does_not_fit_is_named(capsys, tmp_path, data, finished, name, change):
-    out = shutil.copytree(finished, tmp_path / "run")
+def test_a_selection_that_does_not_fit_is_named(capsys, data, out, name, change):
     shutil.rmtree(out / "seed0/ppl/stage3")
     path = out / "seed0/ppl/stage1/selection.npz"
     with np.load(path) as file:
         arrays = dict(file)
     np.savez_compressed(path, **arrays | {name: change(arrays[name])})
-    line = refused(
-        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data, "--out", out
-    )
+    line = refused(capsys, *smoke(data, out, "--methods", "ppl"))
     assert "selection.npz" in line
     assert "run again" in line
-
-
-def test_a_network_that_diverged_is_named(capsys, tmp_path, data, finished):
-    out = shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(out / "seed0/ppl/stage3")
-    path = out / "seed0/ppl/stage2/segmenter.safetensors"
-    save_file({key: value * float("nan") for key, value in load_file(path).items()}, path)
-    line = refused(
-        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data, "--out", out
-    )
-    assert "stage2/segmenter.safetensors: not finite" in line
-
-
-def test_damaged_labels_are_found_before_the_warm_up(capsys, tmp_path, data):
-    size = presets.SMOKE.data.drawn_size
-    _, target = write_streets(
-        tmp_path / "scenes", size=size, source=2, train=3, val=2, test=2, progress=False
-    )
-    label = sorted((target / "gtFine/train").rglob("*.png"))[-1]
-    label.write_bytes(label.read_bytes()[:-40])
-    out = tmp_path / "out"
-    line = refused(
-        capsys, "run", "--preset", "smoke", "--methods", "ppl", "--data", data,
-        "--target-root", target, "--out", out,
-    )  # fmt: skip
-    assert label.name in line
-    assert not out.exists()

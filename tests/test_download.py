@@ -80,8 +80,13 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
     with pytest.raises(InputError, match=r"data 'pacs': unknown; choose camvid, mnist or bsds500"):
         fetch("pacs", tmp_path)
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
-    assert main(["data", "bsds500", "--root", str(tmp_path)]) == 2
-    assert "run again, or put the file there" in capsys.readouterr().err
+    monkeypatch.setattr(download, "CAMVID", NOBODY + "camvid")
+    for name, place in (("bsds500", "the file there"), ("camvid", "the folders train, trainannot")):
+        assert main(["data", name, "--root", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert "could not be fetched" in said
+        assert f"or put {place}" in said
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 # Archives

@@ -3,12 +3,9 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
-from labor_lib.labels import CITYSCAPES19
+from labor_lib.data.segmentation import LAYOUTS
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
 from labor_lib.selection.rules import RULES
 
@@ -37,20 +34,3 @@ def test_examples_run(title, registries, tmp_path, monkeypatch):
     namespace = {"__name__": "example"}
     for number, block in enumerate(SECTIONS[title], start=1):
         exec(compile(block, f"EXTEND.md, {title}, block {number}", "exec"), namespace)
-
-
-def test_the_layout_reads_its_folders(registries, tmp_path):
-    exec(SECTIONS["A dataset layout"][0], {})
-    pixels = np.full((4, 6, 3), 90, np.uint8)
-    label = np.array([[0, 18, 255] * 2] * 4, np.uint8)
-    for place, ending, content in (
-        ("images/10k", "jpg", pixels),
-        ("labels/sem_seg/masks", "png", label),
-    ):
-        folder = tmp_path / place / "val"
-        folder.mkdir(parents=True)
-        Image.fromarray(content).save(folder / f"one.{ending}")
-    data = SegmentationFolder(tmp_path, "bdd100k", "val", CITYSCAPES19)
-    assert data.names == ["one"]
-    np.testing.assert_array_equal(data.image(0).numpy(), pixels.transpose(2, 0, 1))
-    np.testing.assert_array_equal(data.label(0).numpy(), label)

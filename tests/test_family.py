@@ -3,13 +3,13 @@
 import json
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import files
 from torch import nn
 
 from labor_lib.__main__ import main
@@ -309,14 +309,6 @@ def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
     return made.run(resolve(list(methods), made.config), list(seeds))
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
 def test_every_method_runs_from_the_command_line(tmp_path, tiny_family, capsys):
     options = ["--methods", "all", "--seeds", "0-1", "--device", "cpu", "--precision", "32-true"]
     assert main(["family", "--shift", "textured", *options, "--out", str(tmp_path)]) == 0
@@ -351,13 +343,15 @@ def test_the_selected_weights_are_the_best_on_training_domains(fabric, tmp_path,
         both = {image.numpy().tobytes() for image in part.images}
         assert not both & {image.numpy().tobytes() for image in held.images}
     folder = tmp_path / "seed0/y/source_only"
-    trace = pd.read_csv(folder / "trace.csv")["validation"].dropna()
+    history = pd.read_csv(folder / "trace.csv")["validation"].dropna()
     record = json.loads((folder / "phase.json").read_text())["scores"]
-    assert record["source_accuracy"] == pytest.approx(trace.max())
+    assert record["source_accuracy"] == pytest.approx(history.max())
     nets, _ = lab.build(CLASSIFICATION["source_only"], made.config, problem, 0)
     load_weights(nets["net"], folder / "selected.safetensors")
     training = made.config.training
-    assert accuracy(fabric, nets["net"], problem.validation, training) == pytest.approx(trace.max())
+    assert accuracy(fabric, nets["net"], problem.validation, training) == pytest.approx(
+        history.max()
+    )
     right = correct(fabric, nets["net"], problem.target_test, training).double().mean().item()
     assert record["accuracy"] == pytest.approx(100 * right)
 

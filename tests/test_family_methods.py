@@ -154,18 +154,18 @@ def test_dann_step_descends_and_ascends_at_once(fabric):
     features = torch.cat([net.features(batch.source_images), net.features(batch.target_images)])
     class_loss = F.cross_entropy(net.classifier(features[:8]), batch.source_labels)
     domains = torch.cat([torch.zeros(8, 1), torch.ones(8, 1)])
-    told = F.binary_cross_entropy_with_logits(discriminator(features), domains)
+    domain_loss = F.binary_cross_entropy_with_logits(discriminator(features), domains)
     body = list(net.stages.parameters())
     of_class = torch.autograd.grad(class_loss, body, retain_graph=True)
     of_head = torch.autograd.grad(class_loss, list(net.classifier.parameters()), retain_graph=True)
-    of_domain = torch.autograd.grad(told, body, retain_graph=True)
-    of_discriminator = torch.autograd.grad(told, list(discriminator.parameters()))
+    of_domain = torch.autograd.grad(domain_loss, body, retain_graph=True)
+    of_discriminator = torch.autograd.grad(domain_loss, list(discriminator.parameters()))
     scale = 0.7 * (2 / (1 + math.exp(-5)) - 1)
 
     losses = dann_step(fabric, nets, opts, batch, cfg)
 
     assert losses["classification"] == pytest.approx(class_loss.item(), rel=1e-5)
-    assert losses["domain"] == pytest.approx(told.item(), rel=1e-5)
+    assert losses["domain"] == pytest.approx(domain_loss.item(), rel=1e-5)
     assert losses["lambda"] == pytest.approx(scale)
     wanted = [
         *(p - 0.02 * (c - scale * d) for p, c, d in zip(body, of_class, of_domain, strict=True)),

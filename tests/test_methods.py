@@ -205,14 +205,14 @@ def adversarial_by_hand(nets, batch, weights, on_target=None):
     total = supervised + adversarial
     if on_target is not None:
         total = total + on_target(target)
-    told = [
+    of_discriminators = [
         (F.softplus(d(s.detach())).mean() + F.softplus(-d(t.detach())).mean()) / 2
         for d, s, t in zip(discriminators(nets), *shown, strict=True)
     ]
     descend(total, nets["segmenter"], RATE)
-    for discriminator, loss in zip(discriminators(nets), told, strict=True):
+    for discriminator, loss in zip(discriminators(nets), of_discriminators, strict=True):
         descend(loss, discriminator, DISCRIMINATOR_RATE)
-    return supervised.item(), adversarial.item(), sum(told).item()
+    return supervised.item(), adversarial.item(), sum(of_discriminators).item()
 
 
 def assert_same(nets, expected):

@@ -177,11 +177,6 @@ def test_report_escapes_what_comes_from_outside(tmp_path, no_png):
     assert text.count(bad) >= 6  # the words are there
 
 
-TEXT_FOR_A_SCORE = (
-    "method,seed,stage,miou,pixels_per_image,clicks_per_image,train_seconds\nppl,0,3,x,1,1,1\n"
-)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "fix"),
     [
@@ -191,7 +186,6 @@ TEXT_FOR_A_SCORE = (
         ("config.json", "[]", "run again"),
         ("config.json", '{"shift": "fonts"}', "labor_lib results"),
         ("config.json", '{"settings": {"data": 5}}', "restore"),
-        ("results.csv", TEXT_FOR_A_SCORE, "miou.*run again"),
     ],
 )
 def test_report_of_a_bad_folder(out, name, text, fix):
@@ -301,15 +295,15 @@ def test_the_short_table_and_the_pictures(run, page, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", SHORT, "<!-- /results:smoke --><!-- results:smoke -->", PAGE * 2, "\xff"]
+    "text", [None, "", SHORT, "<!-- /results:smoke --><!-- results:smoke -->", PAGE * 2]
 )
 def test_nothing_is_written_without_the_markers(out, page, tmp_path, text):
     page.unlink()
     if text is not None:
-        page.write_bytes(text.encode("latin-1"))
+        page.write_text(text)
     readme = tmp_path / "README.md"
     readme.write_text(SHORT)
-    with pytest.raises(InputError, match=r"RESULTS.md: (no such|write the lines|not UTF-8)"):
+    with pytest.raises(InputError, match=r"RESULTS.md: (no such|write the lines)"):
         report.write_table(out, page, short=readme)
     assert readme.read_text() == SHORT
 

@@ -135,8 +135,8 @@ def test_predictions_are_those_that_were_scored(run):
         both = ((predicted == k) & (truth == k)).sum()
         scores.append(both / (((predicted == k) & known) | (truth == k)).sum())
     table = run.table
-    told = table[(table["method"] == "random_pixels") & (table["stage"] == 2)]["miou"].item()
-    assert 100 * np.mean(scores) == pytest.approx(told, abs=0.5)  # float32 beside autocast
+    scored = table[(table["method"] == "random_pixels") & (table["stage"] == 2)]["miou"].item()
+    assert 100 * np.mean(scores) == pytest.approx(scored, abs=0.5)  # float32 beside autocast
 
 
 def test_a_method_without_selector_has_no_mask_and_no_pair(run):
@@ -201,6 +201,20 @@ def test_labor_run_decides(home, monkeypatch, capsys):
         runs.open_run("source_only")
 
 
+def test_finished_runs_are_those_with_a_finished_method(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path))
+    assert runs.finished_runs() == []
+    for name in ("streets", "begun", "damaged"):
+        shutil.copytree(home / "runs" / "streets", tmp_path / "runs" / name)
+    table = tmp_path / "runs" / "begun" / "results.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    stage = lines[0].split(",").index("stage")
+    begun = [line for line in lines if line.split(",")[stage] != "2"]
+    table.write_text("\n".join(begun), encoding="utf-8")
+    (tmp_path / "runs" / "damaged" / "results.csv").write_text("", encoding="utf-8")
+    assert [run.folder.name for run in runs.finished_runs()] == ["streets"]
+
+
 def test_open_run_of_photographs(home, monkeypatch, capsys):
     """Without photographs a drawn stand-in is made; a finished run is taken where there is one."""
     run = runs.open_run("source_only", preset="camvid")
@@ -215,6 +229,8 @@ def test_open_run_of_photographs(home, monkeypatch, capsys):
     assert runs.open_run("source_only", preset="camvid").folder.name == "small-lite"
     with pytest.raises(InputError, match="preset 'gta5': no small size"):
         runs.open_run("source_only", preset="gta5")
+    with pytest.raises(InputError, match="method 'pp' is unknown"):
+        runs.open_run("pp")
 
 
 def test_the_small_run_of_photographs_is_on_the_photographs(home, tmp_path, monkeypatch):
@@ -229,11 +245,6 @@ def test_images_are_those_that_were_scored_on(run):
     """Also where a split that was not there then is there now."""
     run.record = run.record | {"scored_on": "val"}
     assert run.domains(0).evaluation.split == "val"
-
-
-def test_unknown_method(home):
-    with pytest.raises(InputError, match="method 'pp' is unknown"):
-        runs.open_run("pp")
 
 
 @pytest.fixture(scope="module")

@@ -295,6 +295,7 @@ def test_worked_example_of_a_layout(tmp_path, monkeypatch):
     label = tmp_path / "labels/sem_seg/masks/train/0.png"
     write_label(label, stripes([0, 18, 255, 9]), "camvid")
     data = SegmentationFolder(tmp_path, "bdd100k", "train", SYNTHIA16, size=(6, 8))
+    assert (data.names, data.native_size(0), data.image(0).shape) == (["0"], SIZE, (3, 6, 8))
     np.testing.assert_array_equal(data.label(0)[0], np.repeat([0, 15, 255, 255], 2))
     write_label(label, stripes([0, 19, 255, 9]), "camvid")
     refused_on_reading(data, f"{label}: class id 19 is none of bdd100k's")

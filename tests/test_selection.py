@@ -405,8 +405,8 @@ def test_train_selector_leaves_the_segmenter_alone(fabric, tiny, segmenter, targ
             fabric, segmenter, target, pseudo, tiny, settings, seed, on_step=seen.append
         )
 
-    (one, trace), (again, _), (other, _) = once(1), once(1), once(2)
-    assert trace == seen[:3]
+    (one, history), (again, _), (other, _) = once(1), once(1), once(2)
+    assert history == seen[:3]
     assert len(seen) == 9
     for key, value in segmenter.state_dict().items():
         assert torch.equal(value, before[key])

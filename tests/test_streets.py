@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from conftest import full_disk
+from conftest import files, full_disk
 from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
@@ -27,12 +27,6 @@ def scenes(domain, count, size=SMALL, first=0, **settings):
     """Images (n x height x width x 3) and labels (n x height x width)."""
     drawn = [draw_scene(domain, (0, first + number), size, **settings) for number in range(count)]
     return tuple(np.stack(layer) for layer in zip(*drawn, strict=True))
-
-
-def files(root):
-    """Every file below root, by its relative path."""
-    found = sorted(path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from torch import nn
 from labor_lib import train
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.dacs import labor_teacher_step, teacher_networks
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.runtime import derive_seed, make_fabric, seed_everything
@@ -154,7 +155,7 @@ def material(make_folder):
 
 def fresh(config):
     seed_everything(7, "networks")
-    return train.build_nets(config, 14)
+    return train.build_nets(config, 14) | teacher_networks(config, 14)
 
 
 class Killed(Exception):
@@ -162,7 +163,7 @@ class Killed(Exception):
 
 
 def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, steps=7):
-    """Train fresh networks; returns them, the trace, and how many steps were really done."""
+    """Train fresh networks; returns them, the history, and how many steps were really done."""
     nets, done = fresh(config), []
 
     def on_step(losses):
@@ -185,13 +186,14 @@ def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, ste
         (labor_step, 7, 1),
         (adaptsegnet_step, 5, 3),
         (source_only_step, 5, 3),
+        (labor_teacher_step, 5, 3),
     ],
 )
 def test_killed_training_ends_with_the_same_bits(
     fabric, tiny, material, tmp_path, step, kill_at, left
 ):
-    whole, trace, done = run(fabric, tiny, material, tmp_path / "a" / "unfinished.pt", step)
-    assert done == len(trace) == 7
+    whole, history, done = run(fabric, tiny, material, tmp_path / "a" / "unfinished.pt", step)
+    assert done == len(history) == 7
     checkpoint = tmp_path / "b" / "unfinished.pt"
     with pytest.raises(Killed):
         run(fabric, tiny, material, checkpoint, step, kill_at)
@@ -199,7 +201,7 @@ def test_killed_training_ends_with_the_same_bits(
     torch.rand(5)  # whatever else the process drew
     resumed, again, done = run(fabric, tiny, material, checkpoint, step)
     assert done == left
-    assert again == trace
+    assert again == history
     for name, net in whole.items():
         for key, value in net.state_dict().items():
             assert torch.equal(value, resumed[name].state_dict()[key]), f"{name} {key}"

@@ -117,12 +117,12 @@ def test_time_bars_are_differences_of_the_sums(table):
     assert legend_texts(figure) == ["training", "selection"]
 
 
-def test_selector_trace_shows_every_stage():
-    trace = pd.DataFrame({"method": "ppl", "stage": [1, 1, 2, 2], "step": [0, 1, 0, 1]})
-    trace = trace.assign(
+def test_selector_curves_show_every_stage():
+    history = pd.DataFrame({"method": "ppl", "stage": [1, 1, 2, 2], "step": [0, 1, 0, 1]})
+    history = history.assign(
         mask_share=[0.1, 0.2, 0.3, 0.4], loss5=[4.0, 3, 2, 1], loss6=[-1.0, -2, -3, -4]
     )
-    figure = viz.selector_trace(trace)
+    figure = viz.selector_curves(history)
     mask, loss5, loss6 = figure.axes
     np.testing.assert_allclose(mask.get_lines()[1].get_ydata(), [30, 40])
     np.testing.assert_allclose(loss5.get_lines()[0].get_ydata(), [4, 3])

@@ -9,6 +9,7 @@
 
 import io
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,8 +23,8 @@ from test_extend import SECTIONS
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.scene import ASKED_COLOUR, ERROR_COLOUR, MASK_COLOUR, PICTURE_WIDTH, Scene
+from labor_lib.lab.ui import controls, widgets
 from labor_lib.lab.ui import explorer as counting
-from labor_lib.lab.ui import widgets
 from labor_lib.lab.ui.prototypes import prototypes_of
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
 from labor_lib.methods.registry import METHODS
@@ -61,7 +62,7 @@ class Folder(SimpleNamespace):
 
 class FakeRun:
     small, stages, seeds, methods = False, 2, [0, 1], list(FINISHED)
-    class_set = STREETS14
+    class_set, folder = STREETS14, Path("runs/streets")
 
     def __init__(self):
         rows = []
@@ -130,12 +131,13 @@ class FakeRun:
             points=METHODS[method].sees == "points",
         )
 
-    def predictions(self, method, seed, numbers, stage=None):
+    def predictions(self, method, seed, numbers):
         return [np.full((H, W), (FINISHED.index(method) + n) % 14, np.uint8) for n in numbers]
 
 
 @pytest.fixture
-def run():
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABOR_HOME", str(tmp_path))  # without the finished runs of this machine
     return FakeRun()
 
 
@@ -253,6 +255,35 @@ def test_what_cannot_be_shown_becomes_a_line(run, make, message):
     assert isinstance(widget.figure(), Figure)
     if hasattr(widget, "picture"):
         assert widget.picture.png == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "control", "said"),
+    [
+        (widgets.SelectionExplorer, "image", " of camvid: LabOR PPL"),
+        (widgets.PrototypeViewer, "image", "camvid: LabOR PPL"),
+        (widgets.CompareDashboard, "page", "mIoU of 1 methods"),
+    ],
+)
+def test_another_finished_run_can_be_chosen(kind, control, said, run, monkeypatch):
+    other, small, again = FakeRun(), FakeRun(), FakeRun()
+    other.folder, small.folder, small.small = Path("runs/camvid"), Path("runs/small"), True
+    other.methods, other.title = ["ppl"], "camvid: {}".format
+    monkeypatch.setattr(controls, "finished_runs", lambda: [small, again])
+    assert kind(run).runs is None, "no other one of its size"
+    monkeypatch.setattr(controls, "finished_runs", lambda: [other, small, again])
+    view = kind(run)
+    assert [name for name, _ in view.runs.options] == ["streets", "camvid"]
+    getattr(view, control).value = 1
+    kept, figure = view.children, viz.to_png(view.figure())
+    view.runs.value = other
+    assert view.children[0] is view.runs
+    assert not set(view.children[1:]) & set(kept), "all other controls are of the other run"
+    assert sum(getattr(part, "description", "") == "run" for part in walk(view)) == 1
+    assert any(said in part.alt for part in walk(view) if isinstance(part, widgets.Picture))
+    assert viz.to_png(view.figure()) == figure, "the static figure stays that of the run given"
+    view.runs.value = run
+    assert view.children == kept, "as it was left"
 
 
 def test_the_controls_go_on_after_an_error(explorer):
@@ -503,7 +534,6 @@ def test_pages_show_other_images(board):
                 np.testing.assert_array_equal(part, wanted)
 
 
-# -------------------------------------------------------------------------------------- problems
 # --------------------------------------------------------------------------------- the example
 def test_the_worked_example_of_the_documentation_runs(run):
     names = {}
@@ -515,6 +545,3 @@ def test_the_worked_example_of_the_documentation_runs(run):
     assert widget.picture.png != before
     assert "19 %" in widget.picture.caption
     assert isinstance(widget.figure(), Figure)
-
-
-# --------------------------------------------------------------------------------- the example

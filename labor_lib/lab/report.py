@@ -331,7 +331,7 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
 def _selector_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
     stages = range(1, run.stages + 1)
     histories = {(m, n): run.history(m, seed, n, selector=True) for m in methods for n in stages}
-    return viz.selector_trace(pd.concat(histories, names=["method", "stage"]).reset_index())
+    return viz.selector_curves(pd.concat(histories, names=["method", "stage"]).reset_index())
 
 
 def _spread(images: int) -> list[int]:
@@ -472,8 +472,6 @@ def _put_between(page: Path, name: str, body: str) -> bytes:
         text = page.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{page}: no such file; name the page that the table goes into") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{page}: not UTF-8; save it as UTF-8") from None
     body = f"\n{body}\n"
     if "\r\n" in text:
         body = body.replace("\n", "\r\n")

@@ -5,6 +5,7 @@ one, and otherwise make what is asked for at a small size. Nothing here writes i
 """
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -59,9 +60,6 @@ def read_table(out: Path, *columns: str) -> pd.DataFrame:
         raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
     if table.empty or not {"method", "seed", *columns} <= set(table.columns):
         raise InputError(f"{path}: not the results of a run; run again to write it anew")
-    for name in ("seed", *columns):
-        if name != "target" and not pd.api.types.is_numeric_dtype(table[name]):
-            raise InputError(f"{path}: text in the column {name}; run again to write it anew")
     return table.astype({"method": str})
 
 
@@ -222,11 +220,9 @@ class SegmentationRun(Run):
         """A segmenter's class ids for one image of a folder: H x W, uint8."""
         return self.probabilities(net, folder, index).argmax(axis=0).astype(np.uint8)
 
-    def predictions(
-        self, method: str, seed: int, indices: list[int], stage: int | None = None
-    ) -> list[np.ndarray]:
-        """Of a method's last stage (by default) for images of the evaluation split."""
-        net, folder = self.segmenter(method, seed, stage), self.domains(seed).evaluation
+    def predictions(self, method: str, seed: int, indices: list[int]) -> list[np.ndarray]:
+        """Of a method's last stage for images of the evaluation split."""
+        net, folder = self.segmenter(method, seed), self.domains(seed).evaluation
         return [self.prediction(net, folder, index) for index in indices]
 
     @torch.no_grad()
@@ -435,6 +431,16 @@ def open_run(*methods: str, seed: int = 0, preset: str = "streets") -> Segmentat
         with Progress() as progress:
             SegmentationPhases(config, small, roots, make_fabric(), progress).run(wanted, [seed])
     return _opened(SegmentationRun(small))
+
+
+def finished_runs() -> list[SegmentationRun]:
+    """The runs of segmentation in runs/ with a finished method, by name."""
+    found = []
+    for table in sorted((home() / "runs").glob("*/results.csv")):
+        with suppress(InputError):  # of another kind, or damaged
+            run = SegmentationRun(table.parent)
+            found += [run] if len(run.last) else []
+    return found
 
 
 def _small(name: str) -> tuple[Config, Roots]:

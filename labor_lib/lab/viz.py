@@ -241,9 +241,9 @@ def legend_figure(handles: Sequence, columns: int = 6) -> Figure:
     return figure
 
 
-def class_legend(class_set: ClassSet, columns: int = 7) -> Figure:
+def class_legend(class_set: ClassSet) -> Figure:
     """The classes and their colours, with void in black."""
-    return legend_figure(class_handles(class_set), columns)
+    return legend_figure(class_handles(class_set), columns=7)
 
 
 def class_handles(class_set: ClassSet, found: Sequence[int] | None = None) -> list:
@@ -336,22 +336,22 @@ def last_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def selector_trace(trace: pd.DataFrame) -> Figure:
+def selector_curves(history: pd.DataFrame) -> Figure:
     """The pixel selector's training: how much of the batch its mask holds, and both losses.
 
-    trace: columns method, stage, step, mask_share, loss5, loss6. A row of panels a method.
+    history: columns method, stage, step, mask_share, loss5, loss6. A row of panels a method.
     """
-    trace = trace.assign(mask_share=100 * trace["mask_share"])
+    history = history.assign(mask_share=100 * history["mask_share"])
     panels = {
         "mask_share": "mask, % of pixels",
         "loss5": "loss 5 (pseudo labels)",
         "loss6": "loss 6 (agreement)",
     }
-    methods = _in_order(trace["method"])
+    methods = _in_order(history["method"])
     figure = figure_of(WIDTH, 2.2 * len(methods) + 0.7)
     axes = figure.subplots(len(methods), len(panels), squeeze=False)
     for method, places in zip(methods, axes, strict=True):
-        stages = trace[trace["method"] == method].pivot(index="step", columns="stage")
+        stages = history[history["method"] == method].pivot(index="step", columns="stage")
         for (column, title), place in zip(panels.items(), places, strict=True):
             stages[column].plot(ax=place, color=_STAGE_COLOURS, lw=1.6, legend=False)
             place.set_title(title, fontsize=10.5, fontweight="normal")
@@ -360,7 +360,7 @@ def selector_trace(trace: pd.DataFrame) -> Figure:
             place.set_xlabel("step" if method == methods[-1] else "")
         places[0].set_ylim(bottom=0)
         places[0].set_ylabel(textwrap.fill(short_title(method), 14), fontweight="bold")
-    names = [f"stage {stage}" for stage in sorted(trace["stage"].unique())]
+    names = [f"stage {stage}" for stage in sorted(history["stage"].unique())]
     figure.legend(axes[0, 0].lines, names, loc="outside upper center", ncols=len(names))
     return figure
 

@@ -34,9 +34,14 @@ LAB_SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false"},
 }
 SHORTENED = {  # a notebook that trains much: the cells that its view needs
+    "05_pixel_selector": (
+        "from dataclasses", "run = open_run(", "with TemporaryDirectory(", "looked = np.arange(",
+        "def train_by_hand(", "steps = sorted(kept)", "slider = DisagreementSlider(",
+    ),
+    "07_ppl": ("import numpy", "run = open_run(", "index, stage = 45", "viewer = PrototypeViewer("),
     "10_photographs": ("import torch", "run = open_run(", "def spread(", "explorer = Selection"),
     "13_ccsa": ("import torch", "run = open_shift(", "playground = AlignmentPlayground("),
-}
+}  # fmt: skip
 READY = 120  # seconds a server may take to answer
 
 

@@ -13,11 +13,13 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 @pytest.fixture(scope="session")
 def dashboard():
     """The Makefile's command on another port: its address."""
-    said = subprocess.run(["make", "-n", "dashboard"], cwd=PROJECT, capture_output=True, text=True)
+    printed = subprocess.run(
+        ["make", "-n", "dashboard"], cwd=PROJECT, capture_output=True, text=True
+    )
     # inside `make test` other lines stand around the command (make[1]: Entering directory ...)
-    told = re.search(r"-m (voila .+)$", said.stdout, re.MULTILINE)[1].split()
+    words = re.search(r"-m (voila .+)$", printed.stdout, re.MULTILINE)[1].split()
     port = free_port()
-    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
+    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in words]
     assert f"--port={port}" in command
     assert "--Voila.ip=127.0.0.1" in command  # on this machine alone
     assert "--ServerApp.ip=127.0.0.1" in MAKEFILE

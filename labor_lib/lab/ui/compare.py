@@ -15,7 +15,7 @@ from labor_lib.lab import viz
 from labor_lib.lab.runs import photo
 from labor_lib.lab.scene import paint
 from labor_lib.lab.ui import controls
-from labor_lib.lab.ui.controls import Panel, Picture, button, check_box, row
+from labor_lib.lab.ui.controls import Picture, RunPanel, button, check_box, row
 from labor_lib.labels import colourise
 from labor_lib.methods.registry import MAIN
 
@@ -54,7 +54,7 @@ def best_sentence(table: pd.DataFrame, score: str) -> str:
     return f"{text}; of those that ask: {named(asking.idxmax())}, {clicks:.0f} clicks an image."
 
 
-class CompareDashboard(Panel):
+class CompareDashboard(RunPanel):
     """Methods side by side: score over budget, score by class, predictions.
 
     Controls: methods, classes (dictionaries of checkboxes by name), main_methods, all_methods,

@@ -31,6 +31,7 @@ from traitlets import link
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
+from labor_lib.lab.runs import finished_runs
 from labor_lib.lab.ui.guide import check_answers
 
 # what is loaded stays: else Python searches all of torch's and pandas' objects now and then while
@@ -212,6 +213,35 @@ def in_a_line(error: BaseException) -> str:
     """What a reader is told; the kind of error where it is not about the input."""
     named = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
     return " ".join(f"{named}{error}".split())
+
+
+class RunPanel(Panel):
+    """A view of `run`, a run of segmentation. A subclass sets `run` before it calls `_build`.
+
+    Where other runs of its kind (small ones or not) are finished, the dropdown `runs` opens the
+    same view of another one in this one's place. `figure` stays that of `run`.
+    """
+
+    runs: Dropdown | None = None
+
+    def _build(self, *controls, parts: list) -> None:
+        super()._build(*controls, parts=parts)
+        here = self.run.folder.resolve()
+        others = [run for run in finished_runs() if run.folder.resolve() != here]
+        others = [run for run in others if run.small == self.run.small]
+        if others:
+            named = [(run.folder.name, run) for run in (self.run, *others)]
+            self.runs = dropdown("run", named, "which finished run is shown", "290px")
+            self.children = [self.runs, *self.children]
+            self._views = {}  # run -> what its view shows below the dropdown
+            self.runs.observe(self._switch, names="value")
+
+    def _switch(self, change) -> None:
+        self._views[change.old] = self.children[1:]
+        if change.new not in self._views:
+            view = type(self)(change.new)
+            self._views[change.new] = [part for part in view.children if part is not view.runs]
+        self.children = [self.runs, *self._views[change.new]]
 
 
 class Questions(Panel):

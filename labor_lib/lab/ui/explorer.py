@@ -11,7 +11,7 @@ from labor_lib.lab import scene as layer
 from labor_lib.lab import viz
 from labor_lib.lab.scene import Scene, dimmed, faded, paint
 from labor_lib.lab.ui import controls
-from labor_lib.lab.ui.controls import Panel, Picture, Text, row
+from labor_lib.lab.ui.controls import Picture, RunPanel, Text, row
 from labor_lib.labels import IGNORE, ClassSet, colourise
 
 ALL = "all"  # a dropdown shows nothing where its value is None
@@ -116,7 +116,7 @@ def percent(part: float, whole: float) -> str:
 # ------------------------------------------------------------------------------------- widgets
 
 
-class StagePanel(Panel):
+class StagePanel(RunPanel):
     """A view of one image of one stage: the controls for method, seed, stage, image and zoom."""
 
     def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
