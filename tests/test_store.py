@@ -191,6 +191,8 @@ def test_seconds_and_agreement_of_a_table_made_by_hand(make):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_hundred_kills_lose_no_reported_answer_and_double_none(make):
     store = make(points=512)
+    for more in "abc":  # enough for a fast disk
+        store.ask(selection(512), more, images=NAMES)
     store.close()
     reported, pause = [], random.Random(0)
     for _ in range(100):
@@ -207,7 +209,7 @@ def test_a_hundred_kills_lose_no_reported_answer_and_double_none(make):
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             first = pipe.readline()
-            time.sleep(pause.random() / 50)
+            time.sleep(pause.random() / 100)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             reported += map(int, [first, *pipe.readlines()])
@@ -290,7 +292,7 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(make, paths, message):
         BAD[message](store, paths[0])
     assert "\n" not in str(error.value)
     again = Store(store.path)
-    assert again.answers().equals(before[0].assign())
+    assert again.answers().equals(before[0])
     assert again.progress().equals(before[1])
 
 
