@@ -12,7 +12,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labor_lib.annotation import annotator_name, open_annotator
+from labor_lib.annotation import annotator_name, open_annotator, read_noise
 from labor_lib.annotation.cost import COUNTS, person_seconds
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
@@ -82,7 +82,7 @@ class Domains:
     """The splits that one seed trains and is scored on.
 
     Training sees the target's training images without their labels; those are behind `oracle`.
-    Questions go to the annotator: "oracle", or "store:PATH" for people.
+    Questions go to the annotator: "oracle", "noisy", "noisy:PATH", or "store:PATH" for people.
     """
 
     def __init__(self, config: Config, roots: Roots, scene_seed: int, annotator: str = "oracle"):
@@ -205,6 +205,9 @@ class SegmentationPhases:
             "data_root": str(self.roots.data.resolve()),
             "scored_on": domains.evaluation.split,
         }
+        noise = read_noise(self.annotator)
+        if noise is not None:
+            record["noise"] = asdict(noise)
         for name in ("source", "target"):
             root = getattr(self.roots, name)
             record[f"{name}_root"] = None if root is None else str(root.resolve())
