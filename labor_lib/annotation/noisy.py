@@ -1,7 +1,8 @@
 """An annotator that errs as people do, and how its parameters are estimated from answers.
 
 A click is off by a pixel or two, so that the answer is read beside the place that was meant. What
-is seen there is given a wrong class with a probability that grows near borders and in small regions:
+is seen there is given a wrong class with a probability that grows near borders and in small
+regions:
 
     p(wrong) = base + border exp(-d / reach) + small exp(-a / size)
 
@@ -26,7 +27,7 @@ from labor_lib.labels import IGNORE
 from labor_lib.runtime import derive_seed, read_json, write_json
 from labor_lib.selection.record import Selection
 
-FITTED = ("base", "border", "reach", "small", "size", "click_sd")
+FITTED = ("base", "border", "reach", "small", "click_sd")
 _REACHED = 6  # pixels to each side that a click may be off, in `fit`: three deviations of 2
 
 
@@ -39,7 +40,7 @@ class NoiseConfig:
     border     probability that a pixel beside a border gets the class beyond it
     reach      pixels from the border over which this falls to 1/e
     small      further probability of a wrong class in a vanishing region
-    size       pixels of a region at which this has fallen to 1/e
+    size       pixels of a region at which this has fallen to 1/e; `fit` keeps it
     click_sd   standard deviation of a click's place in each direction, in pixels; at most 2
     confusion  a row of weights for each class: which class it is mistaken for; (): any alike
     """
@@ -48,7 +49,7 @@ class NoiseConfig:
     border: float = 0.15
     reach: float = 2.0
     small: float = 0.15
-    size: float = 20.0
+    size: float = 50.0
     click_sd: float = 0.7
     confusion: tuple[tuple[float, ...], ...] = ()
 
@@ -78,8 +79,13 @@ class NoiseConfig:
             raise InputError("noise confusion: no number below 0, and one above 0 in every row")
         return table / total
 
+    def as_dict(self) -> dict:
+        """As JSON holds it."""
+        return asdict(self) | {"confusion": [list(row) for row in self.confusion]}
+
     def save(self, path: Path) -> None:
-        write_json(Path(path), asdict(self))
+        """Write it as JSON, for `--annotator noisy:PATH`."""
+        write_json(Path(path), self.as_dict())
 
     @classmethod
     def load(cls, path: Path) -> "NoiseConfig":
@@ -170,7 +176,7 @@ class NoisyAnnotator:
         answers = truth.reshape(-1)[moved]
         at = moved[looked_at]
         distance, beyond, area = surroundings(truth, at)
-        near, other = _chances(distance, area, *(getattr(self.noise, name) for name in FITTED[:5]))
+        near, other = _chances(distance, area, self.noise)
         drawn, which = generator.random((2, len(at)))
         seen = truth.reshape(-1)[at]
         rows = self._mistaken.cumsum(axis=1)[np.where(seen == IGNORE, 0, seen)]
@@ -199,9 +205,10 @@ def _moved(size: tuple[int, int], positions, down, right) -> np.ndarray:
     return rows * size[1] + columns
 
 
-def _chances(distance, area, base, border, reach, small, size) -> tuple[np.ndarray, np.ndarray]:
+def _chances(distance, area, noise: NoiseConfig) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of naming the class beyond the border, and of another wrong class."""
-    return border * np.exp(-distance / reach), base + small * np.exp(-area / size)
+    near = noise.border * np.exp(-distance / noise.reach)
+    return near, noise.base + noise.small * np.exp(-area / noise.size)
 
 
 # ------------------------------------------------------------------------------ from answers
@@ -218,8 +225,9 @@ def fit(
     answers: columns image, row, column (pixels of the truth's size) and label, such as
     `Store.answers` gives; of other kinds than points nothing is used, nor of answers "cannot tell".
     truths: the right classes of every image, H x W uint8. start: where the search begins; its
-    table of confusions is kept. Two thousand answers, many beside borders and in small regions,
-    give each parameter within about a fifth.
+    table of confusions is kept. Two thousand answers, many of them
+    beside borders and in small regions, give each parameter within about a fifth where people err
+    often; where they err seldom, more are needed.
 
     Raises InputError for a column that is missing, an image without its truth, a place outside of
     it, a class that is none, and for fewer than 100 answers.
@@ -241,29 +249,28 @@ def fit(
     ]
     seen, right, beyond, other, distance, area = map(np.concatenate, zip(*around, strict=True))
 
+    def fitted(values: np.ndarray) -> NoiseConfig:
+        """The noise of the logarithms of its parameters."""
+        found = dict(zip(FITTED, np.exp(values).tolist(), strict=True))
+        over = max(1.0, (found["base"] + found["border"] + found["small"]) * (1 + 1e-12))
+        return replace(start, **found | {n: found[n] / over for n in ("base", "border", "small")})
+
     def surprise(values: np.ndarray) -> float:
         """The mean of minus the logarithm of the likelihood."""
-        weights = _weights(values[-1])
-        near, rest = _chances(distance, area, *values[:-1])
+        noise = fitted(values)
+        near, rest = _chances(distance, area, noise)
         likely = (1 - near - rest) * right + near * beyond + rest * other
-        total = (seen * weights).sum(axis=1)  # given that a class was seen
-        with np.errstate(divide="ignore", invalid="ignore"):
-            likely = (likely * seen * weights).sum(axis=1) / total
-        return -np.log(np.maximum(likely[total > 0], 1e-9)).mean()
+        weights = seen * _weights(noise.click_sd)
+        total = weights.sum(axis=1)  # given that a class was seen
+        likely = (likely * weights).sum(axis=1) / np.maximum(total, 1e-9)
+        return -np.log(np.maximum(likely[total > 1e-9], 1e-9)).mean()
 
     limits = dict.fromkeys(("base", "border", "small"), (1e-4, 0.98))
-    limits |= {"reach": (0.2, 20), "size": (1, 1e4), "click_sd": (0.05, 2)}
-    found = optimize.minimize(
-        lambda values: surprise(np.exp(values)),
-        np.log([np.clip(getattr(start, name), *limits[name]) for name in FITTED]),
-        bounds=[np.log(limits[name]) for name in FITTED],
-        method="L-BFGS-B",
-    )
-    values = dict(zip(FITTED, np.exp(found.x).tolist(), strict=True))
-    over = max(1.0, values["base"] + values["border"] + values["small"])
-    for name in ("base", "border", "small"):
-        values[name] /= over * (1 + 1e-12)
-    return replace(start, **values)
+    limits |= {"reach": (0.2, 20), "click_sd": (0.05, 1.99)}
+    limits = np.array([limits[name] for name in FITTED])
+    first = np.clip([getattr(start, name) for name in FITTED], *limits.T)
+    found = optimize.minimize(surprise, np.log(first), bounds=np.log(limits), method="L-BFGS-B")
+    return fitted(found.x)
 
 
 _OFF = np.arange(-_REACHED, _REACHED + 1)

@@ -12,7 +12,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -207,7 +207,7 @@ class SegmentationPhases:
         }
         noise = read_noise(self.annotator)
         if noise is not None:
-            record["noise"] = asdict(noise)
+            record["noise"] = noise.as_dict()
         for name in ("source", "target"):
             root = getattr(self.roots, name)
             record[f"{name}_root"] = None if root is None else str(root.resolve())
