@@ -156,8 +156,8 @@ def simulated(noise: NoiseConfig, seed: int) -> tuple[pd.DataFrame, dict[str, np
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_parameters_are_found_again(seed):
-    noise = NoiseConfig(base=0.15, border=0.44, reach=6, small=0.4, size=100, click_sd=1)
-    found = fit(*simulated(noise, seed), CLASSES, NoiseConfig(size=100))
+    noise = NoiseConfig(base=0.2, border=0.5, reach=6, small=0.29, size=200, click_sd=1.4)
+    found = fit(*simulated(noise, seed), CLASSES, NoiseConfig(size=200))
     for name in FITTED:
         assert getattr(found, name) == pytest.approx(getattr(noise, name), rel=0.2), name
 
