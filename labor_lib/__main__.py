@@ -60,17 +60,17 @@ class Run(Training):
     target_root: Path | None = _option(None, "folder of the target dataset", Path)
     data: str = _option("", "where scenes are drawn; ./data by default")
     network: str | None = _option(None, "small or lite; the preset's by default")
-    annotator: str = _option("oracle", "who answers: oracle, or store:PATH for people")
+    annotator: str = _option("oracle", "oracle, noisy, noisy:FILE.json, or store:PATH for people")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
 
     def __call__(self, command: str) -> None:
-        from labor_lib.annotation import read_annotator
+        from labor_lib.annotation import read_noise
         from labor_lib.lab.report import print_table, write_report
         from labor_lib.lab.segmentation import Roots, SegmentationPhases
         from labor_lib.runtime import Progress
 
         config = self.config()
-        read_annotator(self.annotator)  # before anything is drawn
+        read_noise(self.annotator)  # before anything is drawn
         methods, seeds, fabric = self.chosen()
         out = self.folder(config.preset)
         data = Path(self.data) if self.data else home() / "data"

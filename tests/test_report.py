@@ -39,7 +39,9 @@ def rows(scores=SCORES, stages=3) -> pd.DataFrame:
     asked = paid * np.where(table["method"].str.contains("supervised"), 1, table["stage"] / stages)
     return table.assign(
         budget="40 points", miou=last - 5 * (stages - table["stage"]),
-        pixels_per_image=asked, clicks_per_image=asked / 4, train_seconds=50.0 * table["stage"],
+        pixels_per_image=asked, clicks_per_image=asked / 4, pieces_per_image=asked / 8,
+        train_seconds=50.0 * table["stage"], seconds_per_image=asked / 4,
+        most_seconds_per_image=asked * np.where(table["method"] == "spl", 1, 0.25),
         select_seconds=10.0 * table["stage"], iou_road=last, iou_sky=np.nan,
     )  # fmt: skip
 
@@ -106,14 +108,14 @@ def test_tables_as_text(capsys):
     report.print_table(table[(table["method"] != "source_only") | (table["stage"] < 3)])
     lines = capsys.readouterr().out.splitlines()
     assert "source only" not in str(lines)  # has not reached the last stage
-    assert " ".join(lines[1].split()) == "LabOR PPL 16.0 (0.78 %) 4.0 63.0 ± 3.6 3 3.0 min"
-    assert "≥ 32.0" in lines[2]  # borders are not counted
+    assert " ".join(lines[1].split()) == "LabOR PPL 16.0 (0.78 %) 4.0 4 s 63.0 ± 3.6 3 3.0 min"
+    assert "≥ 32.0 32 s to 2.1 min" in " ".join(lines[2].split())  # borders are not counted
     report.print_table(pd.DataFrame())
     assert capsys.readouterr().out == "no finished stage\n"
     table = rows({"a|<b>": [61.0]}).assign(miou_16=60.0, miou_13=70.0)
     head, _, row = report.markdown_table(report.summarise(table)).splitlines()
     assert "mIoU, 13 classes in %" in head
-    assert row == "| a\\|&lt;b&gt; | 0 | ≥ 0 | 61.0 | 60.0 | 70.0 | 1 |"
+    assert row == "| a\\|&lt;b&gt; | 0 | ≥ 0 | 0 | 61.0 | 60.0 | 70.0 | 1 |"
 
 
 def test_paired_differences_are_those_of_a_paired_t_test():
@@ -152,7 +154,7 @@ def test_an_accuracy_table_has_a_column_for_every_number_of_labels():
 def test_report_shows_the_table(out, tmp_path, no_png):
     assert report.write_report(out) == out / "report.html"
     text = text_of(out / "report.html")
-    assert "16.0 (0.78 %) 4.0 63.0 ± 3.6 3 −8.0 ± 2.6 40 points 3.0 min" in text
+    assert "16.0 (0.78 %) 4.0 4 s 63.0 ± 3.6 3 −8.0 ± 2.6 40 points 3.0 min" in text
     assert "LabOR PPL, 4 clicks an image: 63.0 of 71.0 % mIoU" in text
     missing = re.findall(r"Not shown: \S*nowhere", text)
     assert len(missing) == 1 + 2  # predictions; what SPL and PPL ask
@@ -231,7 +233,7 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     page = (run / "report.html").read_text(encoding="utf-8")  # written by the run
     assert "Not shown" not in page
     pictures = re.findall(r'<img src="data:image/png;base64,[^"]{1000,}" alt="[^"]{20,}">', page)
-    assert len(pictures) == page.count("<img") == 8
+    assert len(pictures) == page.count("<img") == 9
     assert not re.search(r"<(script|link|iframe)|://|url\(", page)
     links = re.findall(r'<a href="#(\w+)"', page)
     assert links
@@ -242,7 +244,7 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     text = text_of(report.write_report(run))
     assert "asked 1 images, but there are 8 now" in text
     assert "masks.npz: no such file" in text
-    assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 8 - 2
+    assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 9 - 2
 
 
 PAGE = "# Title\n<!-- results:smoke -->\nold\n<!-- /results:smoke -->\nend <!-- results:x -->\n"
@@ -270,7 +272,7 @@ def test_a_table_is_replaced_and_stays(tmp_path, page):
     assert first.startswith("# Title\r\n<!-- results:smoke -->\r\n| method | pixels an image |")
     assert first.endswith("\r\n<!-- /results:smoke -->\r\nend <!-- results:x -->\r\n")
     assert "old" not in first
-    assert "| LabOR PPL | 16.0 (0.78 %) | 4.0 | 63.0 ± 3.6 | 3 |\r\n" in first
+    assert "| LabOR PPL | 16.0 (0.78 %) | 4.0 | 4 s | 63.0 ± 3.6 | 3 |\r\n" in first
     assert "| LabOR SPL, whole mask minus supervised, source + target | −6.0 | " in first
     assert "`python -m labor_lib run --preset smoke --target-root FOLDER --seeds" in first
     report.write_table(out, page)
@@ -282,7 +284,8 @@ def test_the_short_table_and_the_pictures(run, page, tmp_path):
     readme.write_text(SHORT)
     report.write_table(run, page, readme, pictures)
     lines = readme.read_text(encoding="utf-8").splitlines()
-    assert lines[1] == "| method | clicks an image | pixels an image | mIoU in % |"
+    heads = ["method", "person's time an image", "clicks an image", "pixels an image", "mIoU in %"]
+    assert lines[1] == f"| {' | '.join(heads)} |"
     names = ["source only", "LabOR PPL", "LabOR SPL, whole mask", "supervised, source + target"]
     assert [line.split(" | ")[0] for line in lines[3:-1]] == [f"| {name}" for name in names]
     for name in ("predictions.png", "asked.png"):

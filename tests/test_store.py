@@ -389,4 +389,4 @@ def test_a_run_that_asks_people_equals_one_that_asks_the_oracle(tmp_path, capsys
     assert "annotator was oracle" in capsys.readouterr().err
     assert run(oracle) == 0
     assert run(oracle, "--annotator", "nobody") == 2
-    assert "annotator 'nobody': choose oracle, or store:PATH" in capsys.readouterr().err
+    assert "annotator 'nobody': choose oracle, noisy, noisy:PATH" in capsys.readouterr().err

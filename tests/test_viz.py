@@ -35,6 +35,8 @@ def table():
         miou=scores,
         pixels_per_image=pixels,
         clicks_per_image=pixels / 2,
+        seconds_per_image=3 * pixels,
+        most_seconds_per_image=4 * pixels,
         train_seconds=60.0 * (1 + table["stage"]),
         select_seconds=30.0 * table["stage"] * (table["method"] == "ppl"),
         iou_road=np.add(scores, 10),
@@ -65,7 +67,7 @@ def test_every_method_has_its_own_style():
     assert set(family_viz.STYLES) == set(CLASSIFICATION)
 
 
-@pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0)])
+@pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0), ("seconds", 3.0)])
 def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     figure = viz.budget_curve(table, axis)
     axes = figure.axes[0]
@@ -78,6 +80,9 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     bars = axes.containers[0].lines[2][0].get_segments()
     sd = np.std([50, 52], ddof=1)
     np.testing.assert_allclose(bars[0][:, 1], [51 - sd, 51 + sd])
+    if axis == "seconds":  # from the least to the most
+        (spans,) = [c for c in axes.collections if len(c.get_segments()[0]) == 2][1:2]
+        np.testing.assert_allclose([s[:, 0] for s in spans.get_segments()], [[30, 40], [60, 80]])
     assert axes.get_xscale() == "log"
     assert axis in axes.get_xlabel()
     assert axis in axes.get_title(loc="left")

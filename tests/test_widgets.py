@@ -70,7 +70,8 @@ class FakeRun:
             score = MIOU[method] + 2 * seed + stage
             row = {"method": method, "seed": seed, "stage": stage, "miou": score}
             row |= {"pixels_per_image": 2.0 * CLICKS.get(method, 0) * stage}
-            row |= {"clicks_per_image": 1.0 * CLICKS.get(method, 0) * stage}
+            for name in ("clicks", "seconds", "most_seconds"):
+                row |= {f"{name}_per_image": 1.0 * CLICKS.get(method, 0) * stage}
             row |= {f"iou_{name}": score + k - 6.5 for k, name in enumerate(STREETS14.names)}
             rows.append(row | {"iou_bus": np.nan} if method == "spl" else row)
         self.table = pd.DataFrame(rows)
@@ -506,10 +507,11 @@ def test_classes_and_axis_change_the_curve(board):
     assert "IoU of road" in board.curve.alt
     board.all_classes.click()
     assert board.curve.alt.startswith("mIoU of")
-    before = board.curve.png
-    board.axis.value = "pixels"
-    assert board.curve.png != before
-    assert "pixels" in board.curve.alt
+    for axis in ("pixels", "seconds"):
+        before = board.curve.png
+        board.axis.value = axis
+        assert board.curve.png != before
+        assert axis in board.curve.alt
 
 
 def test_pages_show_other_images(board):

@@ -1,4 +1,4 @@
-"""Who answers: the oracle, or people, whose answers are kept in a store."""
+"""Who answers: the oracle, one that errs as people do, or people, whose answers a store keeps."""
 
 from pathlib import Path
 
@@ -6,20 +6,36 @@ from labor_lib.errors import InputError
 
 
 def read_annotator(text: str) -> tuple[str, Path | None]:
-    """ "oracle", or "store:PATH" with its path; raises InputError for anything else."""
+    """ "oracle", "noisy", or "noisy:PATH" or "store:PATH" with their paths; raises InputError for
+    anything else."""
     kind, colon, path = text.partition(":")
-    if kind == "store" and path.strip():
+    if kind in ("store", "noisy") and path.strip():
         return kind, Path(path)
-    if kind == "oracle" and not colon:
+    if kind in ("oracle", "noisy") and not colon:
         return kind, None
-    raise InputError(f"annotator '{text}': choose oracle, or store:PATH with the path of a store")
+    raise InputError(
+        f"annotator '{text}': choose oracle, noisy, noisy:PATH with a file of its parameters, or "
+        "store:PATH with the path of a store"
+    )
+
+
+def read_noise(text: str):
+    """The `NoiseConfig` of "noisy" or "noisy:PATH"; None for other annotators. Raises InputError
+    where the file is missing or another."""
+    from labor_lib.annotation.noisy import NoiseConfig
+
+    kind, path = read_annotator(text)
+    if kind != "noisy":
+        return None
+    return NoiseConfig.load(path) if path else NoiseConfig()
 
 
 def annotator_name(text: str, out: Path) -> str:
-    """How config.json calls it: a store inside the run folder may move with the folder."""
+    """How config.json calls it: a store inside the run folder may move with the folder; what a
+    noisy annotator's file says stands beside it."""
     kind, path = read_annotator(text)
-    if path is None:
-        return text
+    if kind == "noisy" or path is None:
+        return kind
     path, out = path.resolve(), Path(out).resolve()
     inside = path.is_relative_to(out)
     return f"{kind}:{(path.relative_to(out) if inside else path).as_posix()}"
@@ -34,6 +50,10 @@ def open_annotator(text: str, oracle, images, class_set):
     kind, path = read_annotator(text)
     if kind == "oracle":
         return oracle
+    if kind == "noisy":
+        from labor_lib.annotation.noisy import NoisyAnnotator
+
+        return NoisyAnnotator(oracle, len(class_set), read_noise(text))
     from labor_lib.annotation.store import Store, StoreAnnotator
 
     if path.exists() and path.stat().st_size:

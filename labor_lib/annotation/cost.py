@@ -1,11 +1,18 @@
-"""What an answer costs a person: pixels, clicks, connected pieces."""
+"""What an answer costs a person: pixels, clicks, connected pieces, and seconds."""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
-_TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
+from labor_lib.errors import InputError
+
+ACTS = Path(__file__).with_name("costs.csv")
+COUNTS = ("pixels", "clicks", "pieces")
+TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,50 @@ def count_cost(asked: np.ndarray, truth: np.ndarray, native_pixels: int) -> Cost
     An isolated point is one click. A region that runs over a border between two classes takes one
     click a class at the least; drawing the border itself comes on top and is not counted.
     """
-    pieces = ndimage.label(asked, _TOUCHING)[1]
+    pieces = ndimage.label(asked, TOUCHING)[1]
     clicks = sum(
-        ndimage.label(asked & (truth == index), _TOUCHING)[1] for index in np.unique(truth[asked])
+        ndimage.label(asked & (truth == index), TOUCHING)[1] for index in np.unique(truth[asked])
     )
     return Cost(float(asked.sum()) * native_pixels / asked.size, clicks, pieces)
+
+
+@cache
+def acts() -> pd.DataFrame:
+    """How many seconds people need for what they do, a row an act (the index).
+
+    seconds; meaning, in words; used: whether `person_seconds` computes with it (the others are
+    there to compare with); source; checked: False where the figure was not read in its source.
+    """
+    return pd.read_csv(ACTS, index_col="act", true_values=["yes"], false_values=["no"])
+
+
+def person_seconds(pixels, clicks, pieces, kind: str) -> tuple:
+    """Seconds that a person needs at the least and at the most, from counts of an image (`Cost`).
+
+    pixels, clicks, pieces: numbers, or arrays of one shape; also means over images.
+    kind: what is asked, as `Method.kind` says it.
+
+    "points": a key for every point; both are the same.
+    "pixels": at the least a key for every region of one class, as if borders came for nothing. At
+        the most the cheaper of two ways: a key for every pixel alone, or a key for every region and
+        an outline for each that has to be separated from another one of its piece.
+    "all": the outline of every region of the image; both are the same.
+    "none": nothing.
+
+    Raises InputError for another kind.
+    """
+    second = acts()["seconds"]
+    if kind == "points":
+        least = most = clicks * second["point"]
+    elif kind == "pixels":
+        least = clicks * second["region"]
+        outlined = least + (clicks - pieces) * second["outline"]
+        most = np.minimum(pixels * second["point"], outlined)
+        most = np.maximum(least, most)  # a file smaller than the network's size has few pixels
+    elif kind == "all":
+        least = most = clicks * second["outline"]
+    elif kind == "none":
+        least = most = 0.0 * clicks
+    else:
+        raise InputError(f"kind '{kind}': choose from none, points, pixels, all")
+    return least, most

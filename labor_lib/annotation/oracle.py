@@ -30,14 +30,15 @@ class Oracle:
         Raises InputError where one is missing or damaged.
         """
         for index in range(len(self._opened())):
-            self._label(index)
+            self.truth(index)
 
     def _opened(self) -> SegmentationFolder:
         if self._folder is None:
             self._folder = self._open()
         return self._folder
 
-    def _label(self, index: int) -> np.ndarray:
+    def truth(self, index: int) -> np.ndarray:
+        """The whole label of one image, H x W: for those who stand for a person."""
         return self._opened().label(index).numpy()
 
     def ask(
@@ -57,7 +58,7 @@ class Oracle:
                 answers.append(np.empty(0, np.uint8))
                 costs.append(Cost(0.0, 0, 0))
                 continue
-            truth = self._label(index)
+            truth = self.truth(index)
             height, width = self._folder.native_size(index)
             answers.append(truth.reshape(-1)[positions])
             costs.append(count_cost(selection.mask(index), truth, height * width))
@@ -67,7 +68,7 @@ class Oracle:
         """Full supervision: a function from image number to its label, and what each image cost."""
         costs = []
         for index in range(len(self._opened())):
-            truth = self._label(index)
+            truth = self.truth(index)
             height, width = self._folder.native_size(index)
             costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))
-        return self._label, costs
+        return self.truth, costs

@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.classification import summarise as accuracies
@@ -31,6 +32,7 @@ from labor_lib.runtime import write_text, writing
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
+PERSON = "person's time an image"
 SCORES = {"miou": "mIoU", "miou_16": "mIoU, 16 classes", "miou_13": "mIoU, 13 classes"}
 FOLDERS = ("--root", "--source-root", "--target-root", "--data", "--out")  # options of a command
 SHORT = ("source_only", "iast", "random_points", "margin_points", "ppl", "spl", "supervised")
@@ -57,9 +59,10 @@ def summarise(table: pd.DataFrame, native_pixels: float | None = None) -> pd.Dat
     """A row for every method that has reached the last stage of `table` (results.csv).
 
     Columns: title, family (of `viz.FAMILIES`), seeds, budget; pixels and clicks an image, share
-    (pixels as a part of the image file); seconds of all stages; each of `SCORES` in percent, and
-    difference (to `supervised`, paired by seed), both with a column NAME_sd: their standard
-    deviation over seeds, NaN for one seed.
+    (pixels as a part of the image file); person and person_most: seconds an image of somebody who
+    labels, at the least and at the most; seconds of training and selection in all stages; each of
+    `SCORES` in percent, and difference (to `supervised`, paired by seed), both with a column
+    NAME_sd: their standard deviation over seeds, NaN for one seed.
     native_pixels: of an image file, for tables without full supervision, which pays for them all.
     """
     last = last_stage(table)
@@ -70,6 +73,8 @@ def summarise(table: pd.DataFrame, native_pixels: float | None = None) -> pd.Dat
             "budget": rows["budget"].first(),
             "pixels": rows["pixels_per_image"].mean(),
             "clicks": rows["clicks_per_image"].mean(),
+            "person": rows["seconds_per_image"].mean(),
+            "person_most": rows["most_seconds_per_image"].mean(),
             "seconds": rows["train_seconds"].mean() + rows["select_seconds"].mean(),
         }
     )
@@ -105,6 +110,7 @@ def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
                 "method": row["title"],
                 "pixels an image": _pixels(row),
                 "clicks an image": clicks.get(row["family"], _count(row["clicks"])),
+                PERSON: _span(row["person"], row["person_most"]),
                 **{f"{SCORES[s]} in %": score_text(row[s], row[f"{s}_sd"]) for s in scores},
                 "seeds": str(row["seeds"]),
                 "difference": score_text(row["difference"], row["difference_sd"], "+"),
@@ -128,7 +134,19 @@ def _pixels(row: dict) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _span(least: float, most: float) -> str:
+    """ "5.5 to 8.0 min", or one time where both are alike."""
+    if most == 0:
+        return "0"
+    first, last = _time(least), _time(most)
+    if first.split()[1] == last.split()[1] and first != last:
+        first = first.split()[0]
+    return last if first == last else f"{first} to {last}"
 
 
 def accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -223,6 +241,8 @@ def write_report(out: Path) -> Path:
         shown=[_drawn(*section) for section in _sections(run, int(run.table["seed"].min()))],
         made_with=_made_with(run.record),
         style=viz.style_of,
+        person=PERSON,
+        acts=acts(),
     )
     write_text(run.folder / "report.html", page)
     return run.folder / "report.html"
@@ -289,11 +309,13 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
         lambda: predictions_figure(run, predicted, seed),
     )
     asks = table["method"].map(viz.family_of).isin(["points", "pixels"]).any()
-    for axis in ("clicks", "pixels") if asks else ():
+    bounds = " Thin lines to the right: from the least to the most that a person needs."
+    axes = {"clicks": "", "pixels": "", "seconds": bounds} if asks else {}
+    for axis, further in axes.items():
         yield (
-            f"mIoU against {axis}",
+            f"mIoU against {axis}{' of a person' if further else ''}",
             "One point per stage; bars are one standard deviation over seeds. Grey lines: methods "
-            "without target labels. Black lines: methods with all of them.",
+            f"without target labels. Black lines: methods with all of them.{further}",
             partial(viz.budget_curve, table, axis),
         )
     yield (
@@ -436,7 +458,8 @@ def _body(table: str, about: str, paired: pd.DataFrame, record: dict) -> str:
 def _short_body(run: SegmentationRun) -> str:
     summary = summarise(run.table, _native_pixels(run))
     shown = methods_table(summary.loc[[name for name in SHORT if name in summary.index]])
-    return _markdown(shown[["method", "clicks an image", "pixels an image", "mIoU in %"]])
+    names = ["method", PERSON, "clicks an image", "pixels an image", "mIoU in %"]
+    return _markdown(shown[names])
 
 
 def markdown_table(summary: pd.DataFrame) -> str:

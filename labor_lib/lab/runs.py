@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from labor_lib.annotation.cost import COUNTS
 from labor_lib.config import (
     ClassificationConfig,
     Config,
@@ -36,7 +37,7 @@ from labor_lib.lab.classification import (
 )
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
-from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
+from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_seconds
 from labor_lib.labels import CLASS_SETS, ClassSet
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
@@ -127,8 +128,9 @@ class SegmentationRun(Run):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.config: Config = filled(Config(), self.record["settings"])
-        self.table = read_table(
-            self.folder, "stage", "miou", "pixels_per_image", "clicks_per_image", "train_seconds"
+        counts = [f"{name}_per_image" for name in COUNTS]
+        self.table = with_seconds(
+            read_table(self.folder, "stage", "miou", *counts, "train_seconds")
         )
         self.stages = self.config.budget.stages
         self.class_set: ClassSet = CLASS_SETS[self.config.data.class_set]

@@ -13,7 +13,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
 
 import hashlib
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labor_lib.annotation import annotator_name, open_annotator
-from labor_lib.annotation.cost import Cost
+from labor_lib.annotation import annotator_name, open_annotator, read_noise
+from labor_lib.annotation.cost import COUNTS, person_seconds
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
@@ -83,7 +83,7 @@ class Domains:
     """The splits that one seed trains and is scored on.
 
     Training sees the target's training images without their labels; those are behind `oracle`.
-    Questions go to the annotator: "oracle", or "store:PATH" for people.
+    Questions go to the annotator: "oracle", "noisy", "noisy:PATH", or "store:PATH" for people.
     """
 
     def __init__(self, config: Config, roots: Roots, scene_seed: int, annotator: str = "oracle"):
@@ -206,6 +206,9 @@ class SegmentationPhases:
             "data_root": str(self.roots.data.resolve()),
             "scored_on": domains.evaluation.split,
         }
+        noise = read_noise(self.annotator)
+        if noise is not None:
+            record["noise"] = noise.as_dict()
         for name in ("source", "target"):
             root = getattr(self.roots, name)
             record[f"{name}_root"] = None if root is None else str(root.resolve())
@@ -459,7 +462,7 @@ class SegmentationPhases:
         trained = METHODS[method.trains_as] if method.trains_as else method
         warm_ups = [seed_folder / name for name in ("source", trained.warm_up) if trained.warm_up]
         seconds = sum(read_phase(f)["train_seconds"] for f in warm_ups if finished(f))
-        totals = dict.fromkeys(("select_seconds", "pixels", "clicks", "pieces"), 0.0)
+        select_seconds, paid = 0.0, []
         for stage in range(1, self.config.budget.stages + 1):
             folder = seed_folder / method.name / f"stage{stage}"
             if not finished(folder):
@@ -467,11 +470,10 @@ class SegmentationPhases:
             phase = read_phase(folder, "scores", "iou")
             training = read_phase(seed_folder / trained.name / f"stage{stage}")
             seconds += training["train_seconds"]
-            for name in totals:
-                # full supervision pays once; the others pay in every stage
-                paid = training.get(name, 0.0)
-                once = method.sees == "all" and name != "select_seconds"
-                totals[name] = paid if once else totals[name] + paid
+            select_seconds += training.get("select_seconds", 0.0)
+            # full supervision pays once; the others pay in every stage
+            paid = [training] if method.sees == "all" else [*paid, training]
+            least, most = _seconds(paid, method.kind)
             rows.append(
                 {
                     "method": method.name,
@@ -481,11 +483,11 @@ class SegmentationPhases:
                     "budget": self.budget_text(method),
                     "precision": precision_of(self.fabric),
                     **phase["scores"],
-                    "pixels_per_image": totals["pixels"],
-                    "clicks_per_image": totals["clicks"],
-                    "pieces_per_image": totals["pieces"],
+                    **{f"{name}_per_image": _total(paid, name) for name in COUNTS},
+                    "seconds_per_image": least,
+                    "most_seconds_per_image": most,
                     "train_seconds": seconds,
-                    "select_seconds": totals["select_seconds"],
+                    "select_seconds": select_seconds,
                     **{f"iou_{name}": value for name, value in phase["iou"].items()},
                 }
             )
@@ -504,5 +506,32 @@ class SegmentationPhases:
 
 
 def _means(costs: pd.DataFrame) -> dict[str, float]:
-    """Means over the images."""
-    return {field.name: float(np.mean(costs[field.name])) for field in fields(Cost)}
+    """Means over the images; of measured seconds only where every image has them."""
+    measured = "seconds" in costs and costs["seconds"].notna().all()
+    names = (*COUNTS, "seconds") if measured else COUNTS
+    return {name: float(np.mean(costs[name])) for name in names}
+
+
+def _total(paid: list[dict], name: str) -> float:
+    """What some phases paid together."""
+    return sum((phase.get(name, 0.0) for phase in paid), start=0.0)
+
+
+def _seconds(paid: list[dict], kind: str) -> tuple[float, float]:
+    """A person's seconds at the least and at the most: measured ones where a phase has them."""
+    measured = _total(paid, "seconds")
+    counted = [phase for phase in paid if "seconds" not in phase]
+    least, most = person_seconds(*(_total(counted, name) for name in COUNTS), kind)
+    return least + measured, most + measured
+
+
+def with_seconds(table: pd.DataFrame) -> pd.DataFrame:
+    """results.csv with the columns of a person's seconds, computed where an older version wrote
+    it without them."""
+    if "seconds_per_image" in table:
+        return table
+    kinds = [METHODS[name].kind if name in METHODS else "pixels" for name in table["method"]]
+    counts = table[[f"{name}_per_image" for name in COUNTS]].to_numpy(float)
+    pairs = [person_seconds(*row, kind) for row, kind in zip(counts, kinds, strict=True)]
+    least, most = np.transpose(pairs)
+    return table.assign(seconds_per_image=least, most_seconds_per_image=most)

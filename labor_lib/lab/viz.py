@@ -260,10 +260,12 @@ def class_handles(class_set: ClassSet, found: Sequence[int] | None = None) -> li
 def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU") -> Figure:
     """mIoU over what was asked, a connected point a stage, error bars one standard deviation.
 
-    table: results.csv. axis: "clicks" or "pixels". score: what the column `miou` holds, for titles.
+    table: results.csv. axis: "clicks", "pixels" or "seconds" (of a person; where only bounds are
+    known, a line runs from the least to the most). score: what the column `miou` holds, for titles.
     Methods that ask nothing, and those that are given everything, are horizontal lines at the mIoU
     of their last stage.
     """
+    name = "seconds of a person" if axis == "seconds" else axis
     figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI)  # a constrained layout takes twice the time
     axes = figure.add_axes((0.07, 0.13, 0.6, 0.78))
     handles = []
@@ -279,13 +281,16 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
             budget, scores = stages[f"{axis}_per_image"].mean(), stages["miou"]
             spread = scores.std() if rows["seed"].nunique() > 1 else None
             axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=3, **look)
+            if axis == "seconds":
+                most = stages["most_seconds_per_image"].mean()
+                axes.hlines(scores.mean(), budget, most, color=style.colour, lw=1, zorder=2)
         handles.append(Line2D([], [], label=short_title(method), **look))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=f"{axis} an image (logarithmic)", ylabel=f"{plain(score)} in %")
-    axes.set_title(f"{plain(score)} against {axis}")
+    axes.set(xlabel=f"{name} an image (logarithmic)", ylabel=f"{plain(score)} in %")
+    axes.set_title(f"{plain(score)} against {name}")
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
     # full supervision on top, as in the plot

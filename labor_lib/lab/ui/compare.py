@@ -59,8 +59,8 @@ class CompareDashboard(RunPanel):
 
     Controls: methods, classes (dictionaries of checkboxes by name), main_methods, all_methods,
     all_classes, no_classes (buttons); metric ("" = mIoU over the chosen classes, or a class); axis
-    ("clicks" or "pixels"); page (of the predictions, three images a page). Pictures: curve, heat,
-    predictions (rows: image, truth and the methods), legend.
+    ("clicks", "pixels" or "seconds"); page (of the predictions, three images a page). Pictures:
+    curve, heat, predictions (rows: image, truth and the methods), legend.
     """
 
     PER_PAGE = 3
@@ -78,8 +78,8 @@ class CompareDashboard(RunPanel):
         self.all_classes = button("All classes", "choose every class")
         self.no_classes = button("No class", "choose no class, to begin anew")
         self.metric = controls.dropdown("metric", [_ALL], "what the curve shows", "300px")
-        tips = ["what a person does", "what is labelled"]
-        self.axis = controls.buttons("budget in", ("clicks", "pixels"), tips, "5em")
+        tips = ["what a person does", "what is labelled", "how long a person needs, computed"]
+        self.axis = controls.buttons("budget in", ("clicks", "pixels", "seconds"), tips, "5em")
         self.page = controls.buttons("images", [("1", 0)], ["page 1"], "3em")
         self.curve, self.heat, self.predictions, self.legend = (Picture() for _ in range(4))
         self._numbers: list[int] = []
