@@ -402,19 +402,26 @@ def _whole_seeds(table: pd.DataFrame, methods: list[str], few: tuple[int, ...]) 
 # ------------------------------------------------------------------------------ load or train
 
 
-def open_run(*methods: str, seed: int = 0, preset: str = "streets") -> SegmentationRun:
+def open_run(
+    *methods: str, seed: int = 0, preset: str = "streets", annotator: str = "oracle"
+) -> SegmentationRun:
     """The finished run of a preset with these methods, or else a small one, made where need be.
 
     methods: names of the registry, or "main" (the default). preset: "streets" or "camvid". The
     small run of "camvid" is on the photographs in data/camvid, and without them a stand-in on drawn
-    streets. Says in a line which run it is. The environment variable LABOR_RUN may hold a run's
-    folder; with "small" a finished run is not looked for. Raises InputError for an unknown method
-    or preset, and for a folder without a run.
+    streets. annotator: "noisy" for the run beside it whose folder ends in "-noisy". Says in a line
+    which run it is. The environment variable LABOR_RUN may hold a run's folder; with "small" a
+    finished run is not looked for. Raises InputError for an unknown method or preset, and for a
+    folder without a run.
     """
     wanted = resolve(list(methods) or ["main"])
     chosen = os.environ.get("LABOR_RUN", "")
-    full, (config, roots) = home() / "runs" / preset, _small(preset)
-    small = home() / "runs" / config.preset
+    config, roots = _small(preset)
+    end = "" if annotator == "oracle" else f"-{annotator}"
+    full = home() / "runs" / f"{preset}{end}"
+    small = home() / "runs" / f"{config.preset}{end}"
+    if chosen not in ("", "small") and end:
+        full, chosen = Path(f"{chosen}{end}"), ""
     if chosen not in ("", "small"):
         try:
             return _opened(SegmentationRun(Path(chosen)))
@@ -425,13 +432,17 @@ def open_run(*methods: str, seed: int = 0, preset: str = "streets") -> Segmentat
     missing = _missing(small, wanted, seed)
     if missing:
         make = "make run" if preset == "streets" else "make camvid"
-        why = "LABOR_RUN says so" if chosen else f"runs/{preset} lacks them; `{make}` trains it"
+        if end:
+            make = f"python -m labor_lib run --annotator {annotator} --out runs/{full.name}"
+        why = "LABOR_RUN says so" if chosen else f"runs/{full.name} lacks them; `{make}` trains it"
         size = "as a drawn stand-in" if config.preset == "small-lite" else "at the small preset"
         print(
             f"Training {', '.join(missing)} {size} ({why}). Its figures show shapes, not results."
         )
         with Progress() as progress:
-            SegmentationPhases(config, small, roots, make_fabric(), progress).run(wanted, [seed])
+            fabric = make_fabric()
+            phases = SegmentationPhases(config, small, roots, fabric, progress, annotator=annotator)
+            phases.run(wanted, [seed])
     return _opened(SegmentationRun(small))
 
 
