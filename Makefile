@@ -9,7 +9,7 @@ CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cul
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
-.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-browser test-package lint bench \
+.PHONY: run table camvid family lab dashboard annotate notebooks test test-unit test-notebooks test-browser test-package lint bench \
 	clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
@@ -36,6 +36,15 @@ lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
 	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING) $(NO_EXERCISES)
+
+# the folder of a run that asks people; answers are kept under the name ANNOTATOR
+FOLDER ?= runs/mine
+ANNOTATOR ?= you
+
+annotate: $(READY)  ## answer a run's questions on a page, on this machine only; FOLDER=folder ANNOTATOR=name
+	folder="$$(cd "$(FOLDER)" && pwd)" && \
+	LABOR_FOLDER="$$folder" LABOR_ANNOTATOR="$(ANNOTATOR)" \
+	$(PY) -m voila notebooks/annotate.ipynb --Voila.ip=127.0.0.1 --port=8867 $(CULLING)
 
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
