@@ -84,8 +84,8 @@ class Session {
 
   add(message, buffers) {
     const question = { ...message, split: null };
-    const bytes = buffers.map((one) => new Uint8Array(one.buffer ?? one, one.byteOffset ?? 0,
-      one.byteLength).slice());
+    const bytes = buffers.map((one) => new Uint8Array(one.buffer, one.byteOffset, one.byteLength)
+      .slice()); // positions have to begin at a multiple of four
     question.positions = new Uint32Array(bytes.shift().buffer);
     question.piece = new Set(question.positions);
     const show = (image, key) => {
@@ -198,16 +198,20 @@ class Split {
   // [[positions, label], ...], the largest part first.
   parts() {
     const painted = this.painted;
-    const found = new Map();
-    for (const cell of this.question.positions) {
-      const label = painted.get(cell) ?? this.label;
-      if (!found.has(label)) found.set(label, []);
-      found.get(label).push(cell);
-    }
-    return [...found].map(([label, cells]) => [cells, label])
-      .sort((a, b) => b[0].length - a[0].length);
+    return byLabel([...this.question.positions].map((cell) => [cell, painted.get(cell) ?? this.label]));
   }
 }
+
+// [[cell, label], ...] -> [[cells, label], ...], the most cells first
+const byLabel = (pairs) => {
+  const found = new Map();
+  for (const [cell, label] of pairs) {
+    if (!found.has(label)) found.set(label, []);
+    found.get(label).push(cell);
+  }
+  return [...found].map(([label, cells]) => [cells, label])
+    .sort((a, b) => b[0].length - a[0].length);
+};
 
 const middle = (positions, width) => {
   let [x, y] = [0, 0];
@@ -315,7 +319,7 @@ function render(session, el) {
 
   const choose = (label) => {
     const question = session.current;
-    if (!question || (question.kind !== "segment" && question.split)) return;
+    if (!question) return;
     if (question.split) {
       question.split.label = label;
       session.changed();
@@ -527,6 +531,13 @@ function render(session, el) {
       pen.stroke();
     }
   };
+  const named = (pen, text, x, y) => {
+    pen.font = "600 14px system-ui, sans-serif";
+    [pen.textAlign, pen.textBaseline, pen.lineJoin] = ["center", "middle", "round"];
+    [pen.strokeStyle, pen.fillStyle, pen.lineWidth] = ["#000", "#fff", 4];
+    pen.strokeText(text, x, y);
+    pen.fillText(text, x, y);
+  };
   const box = (a, b, c, d) => [[a, b, c, b], [c, b, c, d], [c, d, a, d], [a, d, a, b]];
 
   const paint = () => {
@@ -541,7 +552,7 @@ function render(session, el) {
     const scale = width / look.width;
     const x = (at) => (at - look.x) * scale + width / 2;
     const y = (at) => (at - look.y) * scale + height / 2;
-    pen.imageSmoothingEnabled = scale < 2;
+    pen.imageSmoothingEnabled = scale < 4;
     const place = [x(0), y(0), broad * scale, tall * scale];
     if (question.whole.bitmap) pen.drawImage(question.whole.bitmap, ...place);
     if (question.sharp?.bitmap) {
@@ -563,6 +574,10 @@ function render(session, el) {
         [h, b - gap, h, b - gap - 60], [h, d + gap, h, d + gap + 60]]);
     }
     if (question.split) {
+      for (const [cells, label] of byLabel([...question.split.painted])) { // not by colour alone
+        const [column, row] = middle(cells, question.size[1]);
+        named(pen, nameOf(label), x((column + 0.5) * across), y((row + 0.5) * down));
+      }
       const { cursor, radius, label } = question.split;
       const [a, b] = [x((cursor[0] + 0.5) * across), y((cursor[1] + 0.5) * down)];
       const [wide, high] = [(radius + 0.5) * across * scale, (radius + 0.5) * down * scale];

@@ -61,7 +61,7 @@ class AnnotationWidget(Panel):
         self._place, self.store = store, None
         self.questions: dict[int, Question] = {}
         self._photos: dict[str, np.ndarray] = {}
-        self._seconds: list[float] = []  # this annotator's
+        self._name, self._seconds = "", []  # this annotator's
         self.annotator = Entry(
             annotator, continuous_update=False, layout=Layout(width="300px"),
             tooltip="answers are kept under this name", **wide("your name"),
@@ -88,17 +88,16 @@ class AnnotationWidget(Panel):
 
     def _update(self) -> None:
         """Begin, with this name."""
+        if self.questions:
+            self.store.release(self._name)  # for another, or for this name again
         self.questions, self._seconds = {}, []
         self.sheet.send({"is": "begin"})
-        if not self.annotator.value.strip():
+        self._name = self.annotator.value.strip()
+        if not self._name:
             raise InputError("your name: write one, answers are kept under it")
         answers = self.store.answers()
-        self._seconds = answers["seconds"][answers["annotator"] == self._name].tolist()
+        self._seconds = answers["seconds"][answers["annotator"] == self._name].dropna().tolist()
         self._go_on()
-
-    @property
-    def _name(self) -> str:
-        return self.annotator.value.strip()
 
     def _go_on(self) -> None:
         """Count, and send the next open questions until the browser has `AHEAD`."""
@@ -114,11 +113,11 @@ class AnnotationWidget(Panel):
                     break
                 after = question.id
                 if question.id not in self.questions:
-                    self._send(question)
+                    self._put(question)
         if not self.questions:
             self.sheet.send({"is": "end"})
 
-    def _send(self, question: Question, first: bool = False) -> None:
+    def _put(self, question: Question, first: bool = False) -> None:
         """Send a question; its photograph only where no other question there has the same."""
         there = any(other.image == question.image for other in self.questions.values())
         order = [(question.id, question), *self.questions.items()]
@@ -173,7 +172,7 @@ class AnnotationWidget(Panel):
         again, self.questions = list(self.questions.values()), {}
         self.sheet.send({"is": "begin"})
         for question in again:
-            self._send(question)
+            self._put(question)
         self._go_on()
 
     def _answer(self, message: dict) -> None:
@@ -195,7 +194,7 @@ class AnnotationWidget(Panel):
             return
         self._seconds = self._seconds[:-1]
         self.questions.pop(question.id, None)
-        self._send(question, first=True)
+        self._put(question, first=True)
 
     # ---------------------------------------------------------------------------------- figure
 
@@ -227,7 +226,7 @@ def window(question: Question, native: tuple[int, int]) -> tuple[float, float, f
     """
     boxes = cells(question, native)
     left, top, right, bottom = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
-    width = max(native[1] / 4, 32 * native[1] / question.size[1], 1.6 * (right - left))
+    width = max(native[1] / 3, 32 * native[1] / question.size[1], 1.6 * (right - left))
     width = max(width, 4 / 3 * 1.6 * (bottom - top))
     height = 0.75 * width
     x, y = (left + right) / 2, (top + bottom) / 2
