@@ -74,8 +74,9 @@ class AnnotationWidget(Panel):
     # ------------------------------------------------------------------------------- questions
 
     def _start(self) -> None:
-        self.store = self._place
-        if not isinstance(self.store, Store):
+        if isinstance(self._place, Store):
+            self.store = self._place
+        else:
             path = Path(self._place)
             self.store = Store(path / "store.sqlite" if path.is_dir() else path)
         colours = ("#{:02x}{:02x}{:02x}".format(*map(int, one)) for one in self.store.colours)
@@ -202,8 +203,12 @@ class AnnotationWidget(Panel):
         if not self.questions:
             return viz.note_figure("No question is open.")
         question = next(iter(self.questions.values()))
+        try:
+            whole = self._photo(question.image)
+        except InputError as error:
+            return viz.note_figure(in_a_line(error))
         guess = "none" if question.guess == IGNORE else self.store.classes[question.guess]
-        photo = marked(self._photo(question.image), question)
+        photo = marked(whole, question)
         left, top, width, height = inside(window(question, photo.shape[:2]), photo.shape[:2])
         words = f"{question.kind} {question.id} in {question.image}; the model's guess: {guess}"
         near = photo[top : top + height, left : left + width]
