@@ -13,8 +13,8 @@ SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
-.PHONY: run table camvid family lab dashboard notebooks test test-unit test-notebooks test-streets test-family test-browser \
-	test-package lint bench clean
+.PHONY: run table camvid family lab dashboard annotate notebooks test test-unit test-notebooks test-streets \
+	test-family test-browser test-package lint bench clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets
@@ -41,6 +41,15 @@ lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
 	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING) $(NO_EXERCISES)
 
+# the folder of a run that asks people; answers are kept under the name ANNOTATOR
+FOLDER ?= runs/mine
+ANNOTATOR ?= you
+
+annotate: $(READY)  ## answer a run's questions on a page, on this machine only; FOLDER=folder ANNOTATOR=name
+	folder="$$(cd "$(FOLDER)" && pwd)" && \
+	LABOR_FOLDER="$$folder" LABOR_ANNOTATOR="$(ANNOTATOR)" \
+	$(PY) -m voila notebooks/annotate.ipynb --Voila.ip=127.0.0.1 --port=8867 $(CULLING)
+
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
 
@@ -60,12 +69,12 @@ test-notebooks: $(READY)  ## every notebook and solution, at the small preset
 # each half in order: its first notebooks train what the later ones open, and a run's folder is
 # locked while one trains
 test-streets: $(READY)
-	$(NBMAKE) notebooks/0*.ipynb
-	$(SOLUTIONS) notebooks/solutions/0*.ipynb
+	$(NBMAKE) notebooks/0*.ipynb notebooks/11*.ipynb
+	$(SOLUTIONS) notebooks/solutions/0*.ipynb notebooks/solutions/11*.ipynb
 
 test-family: $(READY)  ## with the photographs, whose small run is another one
-	$(NBMAKE) notebooks/1*.ipynb
-	$(SOLUTIONS) notebooks/solutions/1*.ipynb
+	$(NBMAKE) notebooks/1[02-9]*.ipynb
+	$(SOLUTIONS) notebooks/solutions/1[02-9]*.ipynb
 
 test-browser: $(READY)  ## JupyterLab and the dashboard, driven in Chromium
 	LABOR_RUN=small $(PY) -m pytest -q tests/browser

@@ -70,9 +70,8 @@ CREATE INDEX open_question ON question (selection, id) WHERE open > 0;
 CREATE INDEX any_open_question ON question (id) WHERE open > 0;
 CREATE INDEX question_of_selection ON question (selection);
 CREATE TABLE reservation (
-    annotator TEXT PRIMARY KEY, question INTEGER NOT NULL REFERENCES question, until REAL NOT NULL
+    question INTEGER PRIMARY KEY REFERENCES question, annotator TEXT NOT NULL, until REAL NOT NULL
 );
-CREATE INDEX reservation_of_question ON reservation (question);
 CREATE TABLE answer (
     id INTEGER PRIMARY KEY,
     question INTEGER NOT NULL REFERENCES question,
@@ -394,9 +393,9 @@ class Store:
     def next(self, annotator: str, after: int = 0, name: str | None = None) -> Question | None:
         """The open question to show to an annotator, who did not answer it before; None: none.
 
-        It is kept from other annotators for some minutes (at `wanted` 1), and the one that the
-        annotator was shown before is free again. after: only questions with a larger id, to skip
-        some. name: only of this selection.
+        It is kept from other annotators for some minutes (at `wanted` 1), or until `release`.
+        after: only questions with a larger id, to skip some, or to get some in advance. name: only
+        of this selection.
         """
         _check_annotator(annotator)
         number = None if name is None else self._selection(name)[0]
@@ -420,8 +419,13 @@ class Store:
     def _reserve(self, annotator: str, number: int) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO reservation VALUES (?, ?, ?)",
-            (annotator, number, time.time() + RESERVED),
+            (number, annotator, time.time() + RESERVED),
         )
+
+    def release(self, annotator: str) -> None:
+        """What is kept for an annotator is free again."""
+        with self.together():
+            self._db.execute("DELETE FROM reservation WHERE annotator = ?", (annotator,))
 
     def _selection(self, name: str) -> tuple:
         """id, stage, kind, height, width, images; raises InputError where there is none."""

@@ -181,8 +181,11 @@ class Panel(VBox):
         shown = [[(p.shown, p.caption) for p in line if p.shown is not None] for line in self.lines]
         return viz.stacked([line for line in shown if line], self.title)
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do it; an error becomes the status. Changes that the action makes start nothing."""
+    def _guarded(self, action: Callable[[], None], failed: str = "Not shown") -> None:
+        """Do it; an error becomes the status. Changes that the action makes start nothing.
+
+        failed: what the status says of an error before its reason.
+        """
         if self._busy:
             return
         self._busy, self.error = True, ""
@@ -194,7 +197,7 @@ class Panel(VBox):
                 part.clear()
         finally:
             self._busy = False
-        words = f'<p role="alert" style="{_ALERT}">Not shown: {html.escape(self.error)}</p>'
+        words = f'<p role="alert" style="{_ALERT}">{failed}: {html.escape(self.error)}</p>'
         self.status.value = words if self.error else ""
 
     def _on(self, *controls, action: Callable[[], None] | None = None) -> None:

@@ -5,10 +5,12 @@
     DisagreementSlider(scene)    the mask over the selector's training steps
     CompareDashboard(run)        methods, classes and budgets side by side
     SettingChooser()             which adaptation problem is this?
+    AnnotationWidget(store)      answer what a method asks, by mouse or keyboard
 
 Every view has `figure()`, the same state without a kernel.
 """
 
+from labor_lib.lab.ui.annotate import AnnotationWidget
 from labor_lib.lab.ui.compare import CompareDashboard
 from labor_lib.lab.ui.controls import Panel, Picture, Text
 from labor_lib.lab.ui.disagreement import DisagreementSlider
@@ -17,6 +19,7 @@ from labor_lib.lab.ui.prototypes import PrototypeViewer
 from labor_lib.lab.ui.settings import SettingChooser
 
 __all__ = [
+    "AnnotationWidget",
     "CompareDashboard",
     "DisagreementSlider",
     "Panel",
