@@ -118,7 +118,9 @@ def test_annotators_share_the_work(make, monkeypatch):
     first, second = store.next("ann"), store.next("bob")
     assert (first.id, second.id) == (1, 2)
     assert store.next("ann").id == 1
-    assert store.next("ann", after=1).id == 3  # and the first one is free again
+    assert store.next("ann", after=1).id == 3  # in advance; both are kept for her
+    assert store.next("cleo", after=2) is None or store.next("cleo", after=2).id > 3
+    store.release("ann")
     assert store.next("cleo").id == 1
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3600)  # bob went to lunch

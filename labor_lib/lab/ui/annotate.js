@@ -724,7 +724,7 @@ function render(session, el) {
   root.addEventListener("pointerdown", () => root.focus({ preventScroll: true }));
   session.views.add(draw);
   model.on("change:classes", drawClasses);
-  model.on("change:progress", drawCount);
+  model.on("change:progress", draw);
   drawClasses();
   if (document.activeElement === document.body) root.focus({ preventScroll: true });
   return () => {
@@ -732,7 +732,7 @@ function render(session, el) {
     observer.disconnect();
     document.removeEventListener("visibilitychange", restart);
     model.off("change:classes", drawClasses);
-    model.off("change:progress", drawCount);
+    model.off("change:progress", draw);
   };
 }
 
