@@ -369,8 +369,8 @@ def import_answers(
 
     annotator: who gave them; by default who the file names, and else the format's name. Of a
     segment that is labelled for the most part, the rest counts as "cannot tell". Returns how many
-    questions were answered, and how many labelled pixels (of the network's size) lie beside their
-    question and are left out. Raises InputError, naming the file, for whatever is wrong with it,
+    questions were answered, and how many labelled pixels lie beside their question and are left
+    out. Raises InputError, naming the file, for whatever is wrong with it,
     for an unknown class or image, answers outside the image or where nobody asked, and two
     different ones for one question.
     """
@@ -432,19 +432,19 @@ class _Answers:
             questions = [one for one in questions if one.id == found.number]
             if not questions:
                 raise InputError(f"image '{image}': has no {kind} with the number {found.number}")
-        hit, beside = False, 0
-        for size in {question.size for question in questions}:
-            labelled = rest = _under(found, size)
-            for question in (one for one in questions if one.size == size):
-                here = np.isin(question.positions, labelled)
-                if here.any():
-                    hit = True
-                    self._label(question, here, found, annotator)
-                    rest = np.setdiff1d(rest, question.positions)
-            beside += len(rest)
-        if not hit:
+        mask = found.mask() if found.mask else None
+        under = {size: _under(found, mask, size) for size in {one.size for one in questions}}
+        hits = []
+        for question in questions:
+            here = np.isin(question.positions, under[question.size])
+            if here.any():
+                hits.append(question)
+                self._label(question, here, found, annotator)
+        if not hits:
             raise InputError(f"image '{image}': {self._astray(found, questions)}")
-        return beside
+        if mask is None:
+            return 0
+        return int((mask & ~np.any([_to_native(one, found.size) for one in hits], axis=0)).sum())
 
     def _astray(self, found: _Found, questions: list[Question]) -> str:
         """What to say of an answer where nobody asked."""
@@ -487,10 +487,10 @@ class _Answers:
             yield number, annotator, first, self.seconds.get((number, annotator)), parts
 
 
-def _under(found: _Found, size: tuple[int, int]) -> np.ndarray:
+def _under(found: _Found, mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     """Flat positions at a network's size that lie under a point or mask."""
-    if found.point is None:
-        return np.flatnonzero(_to_network(found.mask(), size))
+    if mask is not None:
+        return np.flatnonzero(_to_network(mask, size))
     (x, y), (h, w) = found.point, found.size
     if not (0 <= x <= w and 0 <= y <= h):
         raise InputError(f"image '{found.image}': x {x:g}, y {y:g} is outside its {w} x {h} pixels")
