@@ -248,6 +248,7 @@ def test_masks_of_a_file_by_each_tool(format, tmp_path):
 # ----------------------------------------------------------------------------------- bad input
 
 POINT = keypoint(7.5, 15.0)  # on row 1, column 1, which is question 1
+TWO = POINT | {"value": POINT["value"] | {"keypointlabels": ["car", "road"]}}
 BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
 FILE = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotations>&a;</annotations>'
 BAD = {
@@ -267,8 +268,7 @@ BAD = {
     "tag": ("cvat", CVAT.replace("points ", "tag ").replace("/points", "/tag"), "a shape <tag>"),
     "polygon": ("coco", coco(of_coco(segmentation=[[1, 1, 5, 1, 5, 5]])), "12: is neither"),
     "class": ("label-studio", label_studio(keypoint(7, 12, "cat")), "task 1: class 'cat'"),
-    "two labels": ("label-studio", label_studio(POINT | {"value": {**POINT["value"], "keypointlabels":
-                   ["car", "road"]}}), "several labels"),
+    "two labels": ("label-studio", label_studio(TWO), "several labels"),
     "category": ("coco", coco(of_coco(category_id=4, keypoints=[1, 1, 2])), "category_id 4"),
     "image": ("cvat", CVAT.replace('"b.png"', '"c.png"'), "image 'c.png': the store"),
     "no name": ("label-studio", '[{"data": {}, "annotations": [{"result": [1]}]}]', "task 1: "),
@@ -284,7 +284,7 @@ BAD = {
     "half mask": ("cvat", CVAT.replace(", 7, 5, 3", ""), "do not fill 195 pixels"),
     "mask elsewhere": ("cvat", CVAT, "nobody asked where the mask 'road' lies"),
     "mask": ("coco", coco(of_coco(segmentation={"size": [1, 2], "counts": [2]})), "[1, 2]"),
-    "garbled mask": ("coco", coco(of_coco(segmentation={"size": [20, 40], "counts": "~~~"})), "fill"),
+    "garbled": ("coco", coco(of_coco(segmentation={"size": [20, 40], "counts": "~~"})), "fill"),
 }  # fmt: skip
 
 
