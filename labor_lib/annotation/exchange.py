@@ -73,24 +73,23 @@ class _Images:
             root = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
         except ValueError:  # Windows
             raise InputError(f"{store.path}: its images lie on several drives") from None
-        self.root = root
         self.files = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
         sizes = zip(table["height"], table["width"], strict=True)
         self.sizes = {name: (int(h), int(w)) for name, (h, w) in zip(paths, sizes, strict=True)}
+        self._names = {file: name for name, file in self.files.items()} | {n: n for n in paths}
+        self._ends: dict[str, list[str]] = defaultdict(list)  # tools cut folders off
+        for name, file in self.files.items():
+            self._ends[file.rpartition("/")[2]].append(name)
 
     def find(self, text: str) -> str:
         """The name of an image by what a file calls it; raises InputError where none is meant."""
-        last = text.replace("\\", "/").rpartition("/")[2]
-        for same in (
-            lambda name, file: text in (name, file),
-            lambda name, file: last == file.rpartition("/")[2],  # tools cut folders off
-        ):
-            found = [name for name, file in self.files.items() if same(name, file)]
-            if len(found) == 1:
-                return found[0]
-        if found:
-            raise InputError(f"image '{text}': several images of the store have this name")
-        raise InputError(f"image '{text}': the store knows none of this name")
+        if text in self._names:
+            return self._names[text]
+        found = self._ends.get(text.replace("\\", "/").rpartition("/")[2], [])
+        if len(found) != 1:
+            several = "several of the store's have this name" if found else "the store knows none"
+            raise InputError(f"image '{text}': {several}; name it as `export` does")
+        return found[0]
 
 
 # ----------------------------------------------------------------------------------- two sizes
