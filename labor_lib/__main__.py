@@ -181,8 +181,49 @@ class Results:
         write_table(self.out, self.page, self.short, self.pictures)
 
 
+@dataclass
+class Export:
+    """write a store's open questions for Label Studio, CVAT, or a tool that reads COCO"""
+
+    store: Path = _option(MISSING, "store of answers, such as my-project/store.sqlite", Path)
+    format: str = _option("label-studio", "label-studio, cvat or coco")
+    out: Path | None = _option(None, "file; questions.json or .xml beside the store", Path)
+    images: str | None = _option(None, "where Label Studio finds images, such as http://host/dir/")
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.annotation.exchange import LOCAL_FILES, export_questions
+        from labor_lib.annotation.store import Store
+
+        ending = ".xml" if self.format == "cvat" else ".json"
+        out = self.out or self.store.with_name(f"questions{ending}")
+        images = LOCAL_FILES if self.images is None else self.images
+        count, files = export_questions(Store(self.store), self.format, out, images)
+        print(f"questions: {count}", *files, sep="\n")
+
+
+@dataclass
+class Import:
+    """bring answers from Label Studio, CVAT, or a COCO file into a store"""
+
+    store: Path = _option(MISSING, "store of answers, such as my-project/store.sqlite", Path)
+    file: Path = _option(MISSING, "what the tool exported", Path)
+    format: str = _option("label-studio", "label-studio, cvat or coco")
+    annotator: str | None = _option(None, "who answered; by default who the file names")
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.annotation.exchange import import_answers
+        from labor_lib.annotation.store import Store
+
+        store = Store(self.store)
+        count, beside = import_answers(store, self.format, self.file, self.annotator)
+        print(f"answers: {count}")
+        if beside:
+            print(f"labelled pixels beside the questions, left out: {beside}")
+        print(store.progress().to_string(index=False))
+
+
 COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report,
-            "results": Results}  # fmt: skip
+            "results": Results, "export": Export, "import": Import}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
