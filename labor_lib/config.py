@@ -22,6 +22,7 @@ class DataConfig:
     source_layout: str = "gta5"
     target_layout: str = "cityscapes"
     class_set: str = "streets14"
+    classes: tuple = ()  # of one's own, in its place: see `labels.own_classes`
     source_size: tuple[int, int] = (112, 224)  # paper: 720 x 1280 (AdaptSegNet, 4)
     target_size: tuple[int, int] = (112, 224)  # paper: 512 x 1024
     embedded: bool = True  # the source (and, where no target root is given, the target) is drawn

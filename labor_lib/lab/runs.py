@@ -36,7 +36,7 @@ from labor_lib.lab.classification import (
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
-from labor_lib.labels import CLASS_SETS, ClassSet
+from labor_lib.labels import ClassSet, classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, resolve
@@ -133,7 +133,7 @@ class SegmentationRun(Run):
             self.folder, "stage", "miou", "pixels_per_image", "clicks_per_image", "train_seconds"
         )
         self.stages = self.config.budget.stages
-        self.class_set: ClassSet = CLASS_SETS[self.config.data.class_set]
+        self.class_set: ClassSet = classes_of(self.config.data)
         # networks and images of late, so that going back and forth is quick; few large ones
         kept = 64 if self.config.data.cache else 4
         self.domains = lru_cache(maxsize=8)(self._domains)

@@ -22,7 +22,7 @@ import pandas as pd
 from labor_lib.annotation.cost import Cost
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
-from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
+from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder, evaluation_split
 from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
@@ -36,7 +36,7 @@ from labor_lib.lab.pipeline import (
     seed_folders,
     write_history,
 )
-from labor_lib.labels import CLASS_SETS
+from labor_lib.labels import classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
@@ -73,6 +73,8 @@ class Domains:
     """The splits that one seed trains and is scored on.
 
     Training sees the target's training images without their labels; those are behind `oracle`.
+    Images of one's own (layout "images") have none, and then nothing is scored on: `evaluation` is
+    None.
     """
 
     def __init__(self, config: Config, roots: Roots, scene_seed: int):
@@ -81,17 +83,18 @@ class Domains:
         data = config.data
         self.source = self._open(self.source_root, data.source_layout, "train", data.source_size)
         self.target = self._target("train", labels=False)
-        split = config.evaluate_on
-        if split == "test":
-            split = evaluation_split(self.target_root, data.target_layout)
-        self.evaluation = self._target(split)
+        self.evaluation = None
+        if LAYOUTS[data.target_layout].labels:
+            split = config.evaluate_on
+            if split == "test":
+                split = evaluation_split(self.target_root, data.target_layout)
+            self.evaluation = self._target(split)
         self.oracle = Oracle(partial(self._target, "train"))
 
     def _open(self, root: Path, layout: str, split: str, size, labels=True) -> SegmentationFolder:
         data = self.config.data
-        classes = CLASS_SETS[data.class_set]
         return SegmentationFolder(
-            root, layout, split, classes, size, labels=labels, cache=data.cache
+            root, layout, split, classes_of(data), size, labels=labels, cache=data.cache
         )
 
     def _target(self, split: str, labels: bool = True) -> SegmentationFolder:
@@ -107,13 +110,16 @@ class Domains:
         """Decode every file once, or where files are not kept in memory some of each split, so that
         a bad one stops the run before it starts."""
         for folder in (self.source, self.target, self.evaluation):
-            folder.check(None if self.config.data.cache else 20)
+            if folder is not None:
+                folder.check(None if self.config.data.cache else 20)
 
     def fingerprint(self) -> dict[str, str]:
         """What identifies the images of each split: their number, names and, of files that were not
         drawn, sizes."""
         found = {}
         for name in ("source", "target", "evaluation"):
+            if getattr(self, name) is None:
+                continue
             real = self.roots.source if name == "source" else self.roots.target
             paths = getattr(self, name).paths
             texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
@@ -179,7 +185,7 @@ class SegmentationPhases:
             "settings": self.config.as_dict(),
             "images": images,
             "data_root": str(self.roots.data.resolve()),
-            "scored_on": domains.evaluation.split,
+            "scored_on": domains.evaluation.split if domains.evaluation else None,
         }
         for name in ("source", "target"):
             root = getattr(self.roots, name)
@@ -202,12 +208,12 @@ class SegmentationPhases:
     def fresh_nets(self, seed: int) -> Nets:
         """What every method has: alike for all methods of a seed."""
         seed_everything(seed, "networks")
-        return build_nets(self.config, len(CLASS_SETS[self.config.data.class_set]))
+        return build_nets(self.config, len(classes_of(self.config.data)))
 
     def further_nets(self, seed: int, method: Method) -> Nets:
         """What a method adds."""
         seed_everything(seed, "networks", method.name)
-        classes = len(CLASS_SETS[self.config.data.class_set])
+        classes = len(classes_of(self.config.data))
         return method.networks(self.config, classes) if method.networks else {}
 
     def warm_up(self, seed: int, name: str) -> Phase:
