@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from labor_lib.errors import InputError
+from labor_lib.errors import InputError, Waiting
 from labor_lib.runtime import home
 
 
@@ -60,20 +60,25 @@ class Run(Training):
     target_root: Path | None = _option(None, "folder of the target dataset", Path)
     data: str = _option("", "where scenes are drawn; ./data by default")
     network: str | None = _option(None, "small or lite; the preset's by default")
+    annotator: str = _option("oracle", "who answers: oracle, or store:PATH for people")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
 
     def __call__(self, command: str) -> None:
+        from labor_lib.annotation import read_annotator
         from labor_lib.lab.report import print_table, write_report
         from labor_lib.lab.segmentation import Roots, SegmentationPhases
         from labor_lib.runtime import Progress
 
         config = self.config()
+        read_annotator(self.annotator)  # before anything is drawn
         methods, seeds, fabric = self.chosen()
         out = self.folder(config.preset)
         data = Path(self.data) if self.data else home() / "data"
         roots = Roots(data, self.source_root, self.target_root)
         with Progress() as progress:
-            phases = SegmentationPhases(config, out, roots, fabric, progress, command)
+            phases = SegmentationPhases(
+                config, out, roots, fabric, progress, command, self.annotator
+            )
             table = phases.run(methods, seeds)
         report = write_report(out)
         print_table(table)
@@ -217,7 +222,8 @@ def _given(changes: dict) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0; 2 for bad input, reported in one line; 130 when interrupted."""
+    """Exit code 0; 2 for bad input and 3 where people have to answer, both reported in one line;
+    130 when interrupted."""
     for stream in (sys.stdout, sys.stderr):  # not every terminal can print every sign
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -229,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         print(f"labor: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, Waiting) else 2
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -129,6 +129,9 @@ class BudgetConfig:
     pixels: float = 0.022  # share of an image's pixels (SPL and the random pixels beside it)
     points: int = 40  # points an image, in equal parts a stage (so 39 of 40 in three stages)
     mask_cap: float = 0.05  # share of an image that SPL may ask in one stage
+    held_out: float = (
+        0.0  # share of the questions to people that is compared with, never trained on
+    )
 
 
 @dataclass(frozen=True)

@@ -13,3 +13,7 @@ class InputError(ValueError):
         # message; what was said there stands at its end
         said = message.rpartition("\nlabor_lib.errors.InputError: ")[2]
         super().__init__(" ".join(said.splitlines()))
+
+
+class Waiting(InputError):
+    """A run waits for people: their answers are missing. The command line exits with code 3."""

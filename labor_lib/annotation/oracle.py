@@ -40,11 +40,16 @@ class Oracle:
     def _label(self, index: int) -> np.ndarray:
         return self._opened().label(index).numpy()
 
-    def ask(self, selection: Selection) -> tuple[Selection, list[Cost]]:
+    def ask(
+        self, selection: Selection, name: str = "", *, stage: int = 1, kind: str = "point",
+        guesses: Callable[[], list[np.ndarray]] | None = None,
+    ) -> tuple[Selection, list[Cost]]:  # fmt: skip
         """The same selection with its answers, and what each image cost.
 
-        A void pixel costs like any other and is answered 255. Raises InputError where a label
-        file is missing or damaged.
+        What all annotators are given: the selection's name, such as "ppl/seed0/stage1", its stage,
+        whether a question is a "point" or a "segment", and a function that returns the model's
+        classes at the positions. The oracle needs none of it. A void pixel costs like any other and
+        is answered 255. Raises InputError where a label file is missing or damaged.
         """
         answers, costs = [], []
         for index, positions in enumerate(selection.positions):

@@ -174,6 +174,7 @@ def read_record(out: Path) -> dict:
     """config.json of a run folder; raises InputError where it is missing or damaged.
 
     Files of version 1 have no command; those of classification hold their settings at top level.
+    Where no annotator is named, the oracle answered.
     """
     path = Path(out) / "config.json"
     if not path.exists():
@@ -189,7 +190,7 @@ def read_record(out: Path) -> dict:
         record["settings"] = {name: record.pop(name) for name in names if name in record}
     if not isinstance(record.get("settings"), dict):
         raise InputError(f"{path}: not the settings of a run; remove {out} and run again")
-    return {"command": ""} | record
+    return {"command": "", "annotator": "oracle"} | record
 
 
 def write_record(out: Path, now: dict) -> None:

@@ -129,6 +129,11 @@ class SegmentationRun(Run):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.config: Config = filled(Config(), self.record["settings"])
+        if self.config.data.target_layout == "images":
+            raise InputError(
+                f"{folder}: a project on images without labels, so it has no scores; `python -m "
+                f"labor_lib status {folder}` says how far it is"
+            )
         self.table = read_table(
             self.folder, "stage", "miou", "pixels_per_image", "clicks_per_image", "train_seconds"
         )

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
+from labor_lib.annotation import annotator_name, open_annotator
 from labor_lib.annotation.cost import Cost
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
@@ -36,7 +38,7 @@ from labor_lib.lab.pipeline import (
     seed_folders,
     write_history,
 )
-from labor_lib.labels import classes_of
+from labor_lib.labels import IGNORE, classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
@@ -55,7 +57,14 @@ from labor_lib.runtime import (
 )
 from labor_lib.selection.record import Selection
 from labor_lib.selection.select import select
-from labor_lib.train import Labels, Nets, build_nets, train_segmenter
+from labor_lib.train import (
+    Labels,
+    Nets,
+    build_nets,
+    image_batches,
+    predict,
+    train_segmenter,
+)
 
 # ------------------------------------------------------------------------------------ the data
 
@@ -75,9 +84,10 @@ class Domains:
     Training sees the target's training images without their labels; those are behind `oracle`.
     Images of one's own (layout "images") have none, and then nothing is scored on: `evaluation` is
     None.
+    Questions go to the annotator: "oracle", or "store:PATH" for people.
     """
 
-    def __init__(self, config: Config, roots: Roots, scene_seed: int):
+    def __init__(self, config: Config, roots: Roots, scene_seed: int, annotator: str = "oracle"):
         self.config, self.roots = config, roots
         self.source_root, self.target_root = _find_roots(config, roots, scene_seed)
         data = config.data
@@ -90,6 +100,16 @@ class Domains:
                 split = evaluation_split(self.target_root, data.target_layout)
             self.evaluation = self._target(split)
         self.oracle = Oracle(partial(self._target, "train"))
+        self._annotator = annotator
+
+    @cached_property
+    def annotator(self):
+        """Who answers; a store that is missing is made."""
+        config = self.config
+        return open_annotator(
+            self._annotator, self.oracle, self.target, classes_of(config.data),
+            config.budget.held_out,
+        )  # fmt: skip
 
     def _open(self, root: Path, layout: str, split: str, size, labels=True) -> SegmentationFolder:
         data = self.config.data
@@ -168,8 +188,12 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
 class SegmentationPhases:
     """Makes the phases of one run folder."""
 
-    def __init__(self, config: Config, out: Path, roots: Roots, fabric, progress, command=""):
+    def __init__(
+        self, config: Config, out: Path, roots: Roots, fabric, progress, command="",
+        annotator: str = "oracle",
+    ):  # fmt: skip
         self.config, self.out, self.roots = config, Path(out), roots
+        self.annotator = annotator
         self.fabric, self.progress, self.command = fabric, progress, command
         self._domains: tuple[int | None, Domains | None] = (None, None)
 
@@ -178,12 +202,15 @@ class SegmentationPhases:
         images = {}
         for seed in seeds:  # a bad folder stops the run before anything is written
             domains = self.domains(seed)
-            if any(method.asks or method.sees == "all" for method in methods):
-                domains.oracle.check()
+            answering = {domains.annotator for method in methods if method.asks}
+            answering |= {domains.oracle for method in methods if method.sees == "all"}
+            for one in answering:
+                one.check()
             images[f"seed{seed}"] = domains.fingerprint()
         record = machine_record(self.fabric, self.command) | {
             "settings": self.config.as_dict(),
             "images": images,
+            "annotator": annotator_name(self.annotator, self.out),
             "data_root": str(self.roots.data.resolve()),
             "scored_on": domains.evaluation.split if domains.evaluation else None,
         }
@@ -197,7 +224,9 @@ class SegmentationPhases:
     def domains(self, seed: int) -> Domains:
         """One seed's images in memory at a time."""
         if self._domains[0] != seed:
-            domains = Domains(self.config, self.roots, self.config.scene_seed + seed)
+            domains = Domains(
+                self.config, self.roots, self.config.scene_seed + seed, self.annotator
+            )
             domains.check()
             self._domains = (seed, domains)
         return self._domains[1]
@@ -309,10 +338,35 @@ class SegmentationPhases:
     def _score(self, method: Method, nets: Nets, domains: Domains, folder: Path) -> dict:
         if method.adapts:
             estimate_statistics(self.fabric, nets["segmenter"], domains.target, self.config)
-        nets["segmenter"].to(self.fabric.device)
-        scores = evaluate(self.fabric, nets["segmenter"], domains.evaluation, self.config)
+        net = nets["segmenter"].to(self.fabric.device)
+        if domains.evaluation is None:
+            scores, iou = self._agreement(method, net, domains), {}
+        else:
+            found = evaluate(self.fabric, net, domains.evaluation, self.config)
+            scores, iou = summary(found), found.iou
         save_nets(nets, folder)
-        return {"scores": summary(scores), "iou": scores.iou}
+        return {"scores": scores, "iou": iou}
+
+    def _agreement(self, method: Method, net, domains: Domains) -> dict[str, float]:
+        """In the place of scores where the target has no labels: at the points kept aside, how often
+        the model says what people said, in percent, and the number of points. Of a segment its
+        first pixel counts; where people disagree or cannot tell, none."""
+        if not hasattr(domains.annotator, "store"):
+            return {}
+        table, (height, width) = domains.annotator.store.answers(), self.config.data.target_size
+        own = table["selection"].str.startswith(f"{method.name}/")
+        table = table[table["held_out"] & own & (table["part"] == 0)]
+        places = Selection.nothing(len(domains.target), (height, width))
+        for (image, row, column), said in table.groupby(["image", "row", "column"])["label"]:
+            label, *tied = said.mode()
+            if image in domains.target.names and label != IGNORE and not tied:
+                index = domains.target.names.index(image)
+                places.positions[index] = np.append(places.positions[index], row * width + column)
+                places.answers[index] = np.append(places.answers[index], label)
+        guesses = self._guesses(net, domains, places)
+        same = np.concatenate(guesses) == np.concatenate(places.answers)
+        score = {"agreement": 100 * float(same.mean())} if len(same) else {}
+        return score | {"held_out": len(same)}
 
     # ------------------------------------------------------------------------ target labels
 
@@ -336,14 +390,31 @@ class SegmentationPhases:
             )  # fmt: skip
             return labels, {"select_seconds": time.perf_counter() - started}
         known = self._asked_before(method, seed, stage, len(domains.target))
-        if not (folder / "asked.json").exists():  # a person is never asked twice
+        questions, answered = folder / "selection.npz", folder / "cost.csv"
+        name = f"{method.name}/seed{seed}/stage{stage}"
+        if not (folder / "asked.json").exists():  # chosen once, however long the answers take
             asking = method
             if not method.warm_up and stage == 1:  # there is no model to choose by
                 asking = replace(method, rule="random", selector="")
-            self._ask(folder, asking, net, domains, known, derive_seed(seed, "selection", stage))
+            answered.unlink(missing_ok=True)
+            choice = derive_seed(seed, "selection", stage)
+            self._choose(folder, asking, net, domains, known, choice).save(questions)
             write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
-        costs = pd.read_csv(folder / "cost.csv")
-        known = known.merge(Selection.load(folder / "selection.npz", known))
+        if not answered.exists():  # written last: a person is never asked twice
+            selection = Selection.load(questions, known)
+            guesses = partial(self._guesses, net, domains, selection)
+            selection, costs = domains.annotator.ask(
+                selection, name, stage=stage,
+                kind="point" if method.sees == "points" else "segment",
+                guesses=guesses if method.warm_up or stage > 1 else None,
+            )  # fmt: skip
+            selection.save(questions)
+            table = pd.DataFrame(map(vars, costs))
+            table.insert(0, "image", domains.target.names)
+            with writing(answered) as temporary:
+                table.to_csv(temporary, index=False)
+        costs = pd.read_csv(answered)
+        known = known.merge(Selection.load(questions, known))
         return known.labels, _means(costs) | read_json(folder / "asked.json")
 
     def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
@@ -354,8 +425,8 @@ class SegmentationPhases:
             known = known.merge(Selection.load(path, known))
         return known
 
-    def _ask(self, folder, method, net, domains, known: Selection, seed: int) -> None:
-        """Train the selector where the method has one; select, ask the oracle, store all of it."""
+    def _choose(self, folder, method, net, domains, known: Selection, seed: int) -> Selection:
+        """Train the selector where the method has one; select. Nobody is asked yet."""
         target, config = domains.target, self.config
         if method.selector:
             settings, pseudo = getattr(config, method.selector), folder / "pseudo_labels.npy"
@@ -378,14 +449,19 @@ class SegmentationPhases:
             self.fabric, net, target, config,
             rule=method.rule, budget=self.stage_budget(method), taken=known, seed=seed,
         )  # fmt: skip
-        selection, costs = domains.oracle.ask(selection)
         if method.selector:
             masks.save(folder / "masks.npz")
-        selection.save(folder / "selection.npz")
-        table = pd.DataFrame(map(vars, costs))
-        table.insert(0, "image", target.names)
-        with writing(folder / "cost.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        return selection
+
+    @torch.no_grad()
+    def _guesses(self, net, domains: Domains, selection: Selection) -> list[np.ndarray]:
+        """The model's classes at the positions of each image, for a person to confirm."""
+        net.eval()
+        size, guesses = self.config.data.target_size, []
+        for images in image_batches(domains.target, self.config, self.fabric.device):
+            for classes in predict(self.fabric, net, images, size).argmax(dim=1).cpu().numpy():
+                guesses.append(classes.reshape(-1)[selection.positions[len(guesses)]])
+        return guesses
 
     def stage_budget(self, method: Method) -> int:
         """Pixels that a method may ask of an image in one stage, at the network's size."""

@@ -1,0 +1,810 @@
+"""The store: one SQLite file with what is asked of people and everything they answered.
+
+A question is one point or one segment (a connected piece of the asked pixels, 8 neighbours). An
+answer is one class for it, or several for parts of it. Every answer is a transaction of its own,
+on the disk before `answer` returns: a kill, a full disk or a second kernel loses none and doubles
+none. Any SQLite browser shows the tables.
+
+Pixels are stored as runs: "1204+5 1428+7" is five pixels from the flat position 1204 (row * width
++ column, at the network's size) and seven from 1428.
+"""
+
+import hashlib
+import json
+import sqlite3
+import time
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from labor_lib.annotation.cost import TOUCHING, Cost, count_cost
+from labor_lib.data.pictures import image_size
+from labor_lib.errors import InputError, Waiting
+from labor_lib.labels import IGNORE
+
+if TYPE_CHECKING:  # it brings torch, which a person who answers need not wait for
+    from labor_lib.selection.record import Selection
+
+VERSION = 1  # of the tables
+RESERVED = 300  # seconds that a question shown to one annotator is kept from the others
+BUSY = 30  # seconds to wait for another program that writes
+MEASURED = 20  # answers that a median of seconds needs
+_APPLICATION = 0x4C61624F  # "LabO": tells a store from other SQLite files
+
+_TABLES = """
+CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE class (
+    label INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    red INTEGER NOT NULL, green INTEGER NOT NULL, blue INTEGER NOT NULL
+);
+CREATE TABLE image (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+    height INTEGER NOT NULL, width INTEGER NOT NULL
+);
+CREATE TABLE selection (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stage INTEGER NOT NULL,
+    kind TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
+    images INTEGER NOT NULL, digest TEXT NOT NULL
+);
+CREATE TABLE question (
+    id INTEGER PRIMARY KEY,
+    selection INTEGER NOT NULL REFERENCES selection,
+    image INTEGER NOT NULL REFERENCES image,
+    place INTEGER NOT NULL,    -- of the image in the selection, from 0
+    pixels TEXT NOT NULL,      -- runs
+    guess INTEGER NOT NULL,    -- the model's class, 255: none
+    held_out INTEGER NOT NULL, -- 1: never trained on
+    open INTEGER NOT NULL      -- answers still wanted
+);
+CREATE INDEX open_question ON question (selection, id) WHERE open > 0;
+CREATE INDEX any_open_question ON question (id) WHERE open > 0;
+CREATE INDEX question_of_selection ON question (selection);
+CREATE TABLE reservation (
+    annotator TEXT PRIMARY KEY, question INTEGER NOT NULL REFERENCES question, until REAL NOT NULL
+);
+CREATE INDEX reservation_of_question ON reservation (question);
+CREATE TABLE answer (
+    id INTEGER PRIMARY KEY,
+    question INTEGER NOT NULL REFERENCES question,
+    annotator TEXT NOT NULL,
+    part INTEGER NOT NULL,     -- 0, 1, ... of a split segment
+    label INTEGER NOT NULL,    -- class, 255: cannot tell
+    pixels TEXT NOT NULL,      -- runs
+    seconds REAL,              -- of the whole answer, at part 0, NULL: not measured
+    time TEXT NOT NULL,        -- UTC
+    UNIQUE (question, annotator, part)
+);
+CREATE INDEX answer_of_annotator ON answer (annotator, id);
+"""
+
+_FIXES = {
+    sqlite3.SQLITE_FULL: "no room on its disk; make room and give the last answer again: all "
+    "earlier ones are kept",
+    sqlite3.SQLITE_READONLY: "read-only; allow writing to it, or copy it to where you may write",
+    sqlite3.SQLITE_CANTOPEN: "cannot be written; allow writing to its folder, or copy it to where "
+    "you may write",
+    sqlite3.SQLITE_BUSY: f"another program has been writing to it for {BUSY} seconds; stop that "
+    "one and try again",
+    sqlite3.SQLITE_IOERR: "its disk reports an error; is it still connected?",
+    sqlite3.SQLITE_CORRUPT: "damaged; put a copy of it in its place",
+    sqlite3.SQLITE_NOTADB: "not a store of answers; give a file that a run or `Store.create` made",
+}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What goes wrong with the file, as one line that says how to fix it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        fix = _FIXES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # without the details
+        if fix is None:
+            raise
+        raise InputError(f"{path}: {fix}") from None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is shown to a person.
+
+    selection: its name, such as "ppl/seed0/stage1". kind: "point" or "segment". positions: int64,
+    flat (row * width + column), at `size`; one for a point. size: (height, width) that positions
+    count in, the network's. guess: the model's class there (of a segment the most frequent), 255:
+    none. held_out: kept aside, never trained on, only compared with.
+    """
+
+    id: int
+    selection: str
+    stage: int
+    image: str
+    kind: str
+    positions: np.ndarray
+    size: tuple[int, int]
+    guess: int
+    held_out: bool
+
+
+class Store:
+    """An open store. Several may be open on one file, in one process or in many.
+
+    path: the file. classes: their names; the place is the label. colours: N x 3 uint8, RGB.
+    wanted: answers, each of another annotator, that a question needs; at 1 annotators share the
+    work.
+
+    Every method raises InputError, one line each, for what is wrong with the file, its disk or
+    what it is given. Raises InputError at construction for a file that is missing, read-only,
+    damaged, not a store, or of another version.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file; give a store, or make one with a run")
+        self._db = self._connect(self.path)
+        try:
+            with _explained(self.path):
+                self._check()
+                self._db.execute("PRAGMA journal_mode = WAL")
+                with self.together():  # fails where it may not be written
+                    pass
+                rows = self._db.execute("SELECT name, red, green, blue FROM class ORDER BY label")
+                names, *colours = zip(*rows, strict=True)
+                row = self._db.execute("SELECT value FROM setting WHERE name = 'wanted'").fetchone()
+        except BaseException:
+            self._db.close()
+            raise
+        self.classes: tuple[str, ...] = names
+        self.colours = np.array(colours, np.uint8).T
+        self.wanted: int = row[0]
+        self._hashes: dict[tuple, str] = {}
+        self.close = weakref.finalize(self, self._db.close)  # or when nobody holds it any more
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        with _explained(path):
+            db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+        return db
+
+    def _check(self) -> None:
+        """Raises InputError for a file that is not a whole store of this version."""
+        values = [self._db.execute(f"PRAGMA {n}").fetchone()[0] for n in _MARKS]
+        if values[0] != _APPLICATION:
+            raise InputError(f"{self.path}: {_FIXES[sqlite3.SQLITE_NOTADB]}")
+        if values[1] != VERSION:
+            raise InputError(
+                f"{self.path}: a store of version {values[1]}, this program reads version "
+                f"{VERSION}; use the program that made it, or another store"
+            )
+        if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise InputError(f"{self.path}: {_FIXES[sqlite3.SQLITE_CORRUPT]}")
+
+    @classmethod
+    def create(
+        cls, path: str | Path, classes: Sequence[str], colours: np.ndarray, wanted: int = 1
+    ) -> "Store":
+        """A new store. colours: N x 3, RGB, 0..255. Raises InputError where there is a file."""
+        path, colours = Path(path), np.asarray(colours)
+        if not 1 <= len(set(classes)) == len(classes) <= IGNORE:
+            raise InputError(f"classes {list(classes)}: give 1 to {IGNORE} names, each once")
+        if colours.shape != (len(classes), 3):
+            raise InputError(
+                f"colours: give red, green and blue for each of {len(classes)} classes"
+            )
+        if wanted < 1:
+            raise InputError(f"wanted {wanted}: give the answers that a question needs, 1 or more")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = cls._connect(path)
+        try:
+            with _explained(path):
+                db.execute("BEGIN IMMEDIATE")  # a killed creation leaves an empty file, no half
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise InputError(f"{path}: there is a file already; open it, or choose another")
+                for command in _TABLES.split(";"):
+                    db.execute(command)
+                rows = zip(classes, *colours.T.tolist(), strict=True)
+                db.executemany(
+                    "INSERT INTO class VALUES (?, ?, ?, ?, ?)",
+                    [(label, *row) for label, row in enumerate(rows)],
+                )
+                db.execute("INSERT INTO setting VALUES ('wanted', ?)", (wanted,))
+                for name, value in _MARKS.items():
+                    db.execute(f"PRAGMA {name} = {value}")
+                db.execute("COMMIT")
+        finally:
+            db.close()  # takes an unfinished transaction back
+        return cls(path)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside is saved as one: all of it, or after an error nothing.
+
+        Makes thousands of answers fast, at an import for instance. May be nested.
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        with _explained(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself ends it where a disk is full
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _all(self, query: str, *values) -> list[tuple]:
+        with _explained(self.path):
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values) -> tuple | None:
+        found = self._all(query, *values)
+        return found[0] if found else None
+
+    # -------------------------------------------------------------------------------- images
+
+    def add_images(self, names: Sequence[str], paths: Sequence[Path]) -> None:
+        """Remember images: their files, SHA-256 and native size. Known ones may have moved.
+
+        Raises InputError for a file that is gone or no picture, and where a name is known with
+        another content.
+        """
+        with self.together():
+            for name, path in zip(names, paths, strict=True):
+                path = Path(path).resolve()
+                digest = self._hash(name, path)
+                row = self._one("SELECT sha256, path FROM image WHERE name = ?", name)
+                if row is None:
+                    self._db.execute(
+                        "INSERT INTO image (name, path, sha256, height, width) "
+                        "VALUES (?, ?, ?, ?, ?)",
+                        (name, str(path), digest, *image_size(path)),
+                    )
+                elif row[0] != digest:
+                    raise self._replaced(name, path)
+                elif row[1] != str(path):
+                    self._db.execute("UPDATE image SET path = ? WHERE name = ?", (str(path), name))
+
+    def images(self) -> pd.DataFrame:
+        """name, path, and the native height and width in pixels of every image."""
+        rows = self._all("SELECT name, path, height, width FROM image ORDER BY id")
+        return pd.DataFrame(rows, columns=["name", "path", "height", "width"])
+
+    def image_path(self, name: str) -> Path:
+        """The file of an image. Raises InputError where it is unknown, gone or was replaced."""
+        row = self._one("SELECT path, sha256 FROM image WHERE name = ?", name)
+        if row is None:
+            raise InputError(f"{self.path}: knows no image '{name}'")
+        path = Path(row[0])
+        if self._hash(name, path) != row[1]:
+            raise self._replaced(name, path)
+        return path
+
+    def _replaced(self, name: str, path: Path) -> InputError:
+        return InputError(
+            f"{path}: image '{name}' was replaced since {self.path} was begun (its SHA-256 "
+            "differs); put the earlier file back, or begin another store"
+        )
+
+    def _hash(self, name: str, path: Path) -> str:
+        """SHA-256; a file is read once for as long as it does not change."""
+        try:
+            state = path.stat()
+            key = path, state.st_mtime_ns, state.st_size
+            if key not in self._hashes:
+                with path.open("rb") as file:
+                    self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{path}: image '{name}' cannot be read ({error.strerror}); put it back"
+            ) from None
+        return self._hashes[key]
+
+    # ----------------------------------------------------------------------------- questions
+
+    def ask(
+        self,
+        selection: "Selection",
+        name: str,
+        *,
+        stage: int = 1,
+        kind: str = "point",
+        images: Sequence[str],
+        guesses: Sequence[np.ndarray] | None = None,
+        held_out: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        """Add the questions of a selection, in the order of its images.
+
+        name: such as "ppl/seed0/stage1". images: names, one for each image of the selection.
+        guesses: the model's classes, aligned with the selection's positions. held_out: share of
+        the questions that is kept aside, drawn with `seed`. The same questions again change
+        nothing. Raises InputError for others under the same name, images that were not added, and
+        positions outside the image.
+        """
+        if kind not in ("point", "segment"):
+            raise InputError(f"kind '{kind}': choose point or segment")
+        if not 0 <= held_out <= 1:
+            raise InputError(f"held out {held_out}: give a share of the questions, in [0, 1]")
+        if len(images) != len(selection):
+            raise InputError(f"{name}: {len(selection)} images are asked, {len(images)} named")
+        digest = _digest(selection, kind, images)
+        with self.together():
+            before = self._one("SELECT digest FROM selection WHERE name = ?", name)
+            if before == (digest,):
+                return
+            if before is not None:
+                raise InputError(
+                    f"{self.path}: holds other questions called {name}; begin another store, or "
+                    "use the run folder that asked them"
+                )
+            numbers = dict(self._all("SELECT name, id FROM image"))
+            rows = []
+            for place, (image, positions) in enumerate(
+                zip(images, selection.positions, strict=True)
+            ):
+                if image not in numbers:
+                    raise InputError(f"{self.path}: knows no image '{image}'")
+                classes = guesses[place] if guesses is not None else []
+                for piece, guess in _pieces(positions, selection.size, kind, classes, image):
+                    rows.append((numbers[image], place, _runs(piece), guess))
+            generator = np.random.default_rng(seed)
+            aside = set(
+                generator.choice(len(rows), round(held_out * len(rows)), replace=False).tolist()
+            )
+            number = self._db.execute(
+                "INSERT INTO selection (name, stage, kind, height, width, images, digest) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (name, stage, kind, *selection.size, len(selection), digest),
+            ).lastrowid
+            self._db.executemany(
+                "INSERT INTO question (selection, image, place, pixels, guess, held_out, open) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(number, *row, i in aside, self.wanted) for i, row in enumerate(rows)],
+            )
+
+    def asked(self, name: str) -> bool:
+        """Whether there are questions of this name."""
+        return self._one("SELECT id FROM selection WHERE name = ?", name) is not None
+
+    def question(self, number: int) -> Question:
+        """By its id; raises InputError where there is none."""
+        row = self._one(f"{_QUESTION} WHERE q.id = ?", number)
+        if row is None:
+            raise InputError(f"{self.path}: has no question {number}")
+        return _question(row)
+
+    def questions(self, name: str | None = None) -> list[Question]:
+        """All questions, or those of a selection, in the order in which they are asked."""
+        rows = self._all(f"{_QUESTION} WHERE ?1 IS NULL OR s.name = ?1 ORDER BY q.id", name)
+        return [_question(row) for row in rows]
+
+    def next(self, annotator: str, after: int = 0, name: str | None = None) -> Question | None:
+        """The open question to show to an annotator, who did not answer it before; None: none.
+
+        It is kept from other annotators for some minutes (at `wanted` 1), and the one that the
+        annotator was shown before is free again. after: only questions with a larger id, to skip
+        some. name: only of this selection.
+        """
+        _check_annotator(annotator)
+        number = None if name is None else self._selection(name)[0]
+        now = time.time()
+        with self.together():
+            row = self._one(
+                "SELECT q.id FROM question q WHERE q.open > 0 AND q.id > ?2 "
+                + ("AND q.selection = ?3 " if name is not None else "AND ?3 IS NULL ")
+                + "AND NOT EXISTS (SELECT 1 FROM answer a WHERE a.question = q.id "
+                "AND a.annotator = ?1) "
+                "AND NOT EXISTS (SELECT 1 FROM reservation r WHERE r.question = q.id "
+                "AND r.annotator <> ?1 AND r.until > ?4) ORDER BY q.id LIMIT 1",
+                annotator, after, number, now,
+            )  # fmt: skip
+            if row is None:
+                return None
+            if self.wanted == 1:
+                self._reserve(annotator, row[0])
+            return self.question(row[0])
+
+    def _reserve(self, annotator: str, number: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO reservation VALUES (?, ?, ?)",
+            (annotator, number, time.time() + RESERVED),
+        )
+
+    def _selection(self, name: str) -> tuple:
+        """id, stage, kind, height, width, images; raises InputError where there is none."""
+        row = self._one(
+            "SELECT id, stage, kind, height, width, images FROM selection WHERE name = ?", name
+        )
+        if row is None:
+            raise InputError(f"{self.path}: has no questions called {name}")
+        return row
+
+    # ------------------------------------------------------------------------------- answers
+
+    def answer(
+        self,
+        question: int,
+        annotator: str,
+        label: int,
+        seconds: float | None = None,
+        parts: Sequence[tuple[np.ndarray, int]] | None = None,
+    ) -> None:
+        """Save an answer; when this returns it is on the disk.
+
+        label: class, 255: cannot tell. seconds: that it took, None: not measured. parts: of a
+        split segment, (positions, class) each; `label` holds for the pixels in none of them.
+        An annotator's second answer to a question replaces the first. Raises InputError for an
+        unknown question or class, pixels outside the image, that nobody asked or that are in two
+        parts, and an image that is gone or was replaced.
+        """
+        _check_annotator(annotator)
+        with self.together():
+            asked = self.question(question)
+            self.image_path(asked.image)
+            self._delete(asked.id, annotator)
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            for part, (positions, one) in enumerate(self._parts(asked, label, parts or ())):
+                self._db.execute(
+                    "INSERT INTO answer (question, annotator, part, label, pixels, seconds, time) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (asked.id, annotator, part, one, _runs(positions), None if part else seconds,
+                     now),
+                )  # fmt: skip
+            self._recount(asked.id)
+
+    def _parts(self, asked: Question, label: int, parts: Sequence) -> list[tuple[np.ndarray, int]]:
+        """The pieces of an answer, which cover the question's pixels once; or InputError."""
+        for one in (label, *(one for _, one in parts)):
+            if one != IGNORE and (not 0 <= one < len(self.classes) or one != int(one)):
+                raise InputError(
+                    f"class {one}: the store has 0 to {len(self.classes) - 1} "
+                    f"({', '.join(self.classes)}), and {IGNORE} for cannot tell"
+                )
+        pieces = [
+            (np.asarray(positions, np.int64).reshape(-1), int(one)) for positions, one in parts
+        ]
+        pieces = [(positions, one) for positions, one in pieces if len(positions)]
+        covered = np.concatenate([np.empty(0, np.int64), *(positions for positions, _ in pieces)])
+        _check_inside(covered, asked.size, asked.image)
+        foreign = covered[~np.isin(covered, asked.positions)]
+        if len(foreign):
+            row, column = divmod(int(foreign[0]), asked.size[1])
+            raise InputError(
+                f"image '{asked.image}': nobody asked the pixel at row {row}, column {column} in "
+                f"question {asked.id}"
+            )
+        if len(np.unique(covered)) < len(covered):
+            raise InputError(f"question {asked.id}: a pixel is in two parts; give it to one")
+        rest = asked.positions[~np.isin(asked.positions, covered)]
+        return [(rest, int(label)), *pieces] if len(rest) else pieces
+
+    def undo(self, annotator: str) -> Question | None:
+        """Take an annotator's last answer back; its question is open again and returned."""
+        with self.together():
+            row = self._one(
+                "SELECT question FROM answer WHERE annotator = ? ORDER BY id DESC LIMIT 1",
+                annotator,
+            )
+            if row is None:
+                return None
+            self._delete(row[0], annotator)
+            self._recount(row[0])
+            if self.wanted == 1:
+                self._reserve(annotator, row[0])
+            return self.question(row[0])
+
+    def _delete(self, question: int, annotator: str) -> None:
+        self._db.execute(
+            "DELETE FROM answer WHERE question = ? AND annotator = ?", (question, annotator)
+        )
+
+    def _recount(self, question: int) -> None:
+        self._db.execute(
+            "UPDATE question SET open = max(0, ? - (SELECT count(DISTINCT annotator) FROM answer "
+            "WHERE question = ?2)) WHERE id = ?2",
+            (self.wanted, question),
+        )
+
+    def answers(self, name: str | None = None) -> pd.DataFrame:
+        """Every answer, or those of a selection; a split segment has a row for each part.
+
+        Columns: question, selection, stage, image, kind, row and column (of the part's first
+        pixel, at the network's size), guess, held_out, annotator, label (class, 255: cannot tell),
+        seconds (at part 0; nan: not measured), time (UTC), part, positions (of the part, flat).
+        """
+        rows = self._all(
+            "SELECT q.id, s.name, s.stage, i.name, s.kind, s.width, q.guess, q.held_out, "
+            "a.annotator, a.label, a.seconds, a.time, a.part, a.pixels FROM answer a "
+            "JOIN question q ON q.id = a.question JOIN selection s ON s.id = q.selection "
+            "JOIN image i ON i.id = q.image "
+            "WHERE ?1 IS NULL OR s.name = ?1 ORDER BY q.id, a.annotator, a.part",
+            name,
+        )
+        table = pd.DataFrame(rows, columns=_COLUMNS).astype({"held_out": bool, "seconds": float})
+        table["positions"] = table["positions"].map(_positions)
+        first = table["positions"].map(lambda positions: positions[0]).astype(np.int64)
+        table.insert(5, "row", first // table["width"])
+        table.insert(6, "column", first % table["width"])
+        return table.drop(columns="width")
+
+    def collect(self, name: str, selection: "Selection") -> tuple["Selection", int]:
+        """The answers on a selection's positions, and how many questions lack answers.
+
+        Of several annotators the majority counts. 255 where there is none, where they cannot tell,
+        and where the question is held out.
+        """
+        number, _, _, height, width, images = self._selection(name)
+        if (images, height, width) != (len(selection), *selection.size):
+            raise InputError(f"{self.path}: {name} was asked of other images")
+        rows = self._all(
+            "SELECT q.place, a.annotator, a.label, a.pixels FROM answer a "
+            "JOIN question q ON q.id = a.question WHERE q.selection = ? AND NOT q.held_out",
+            number,
+        )
+        votes: dict[int, dict[str, np.ndarray]] = defaultdict(dict)  # image: annotator: map
+        for place, annotator, label, pixels in rows:
+            if annotator not in votes[place]:
+                votes[place][annotator] = np.full(height * width, -1, np.int16)
+            votes[place][annotator][_positions(pixels)] = label
+        answers = [
+            _majority([one[positions] for one in votes[place].values()], len(positions))
+            for place, positions in enumerate(selection.positions)
+        ]
+        lacking = self._one(
+            "SELECT count(*) FROM question WHERE selection = ? AND open > 0", number
+        )[0]
+        return replace(selection, answers=answers), lacking
+
+    # ------------------------------------------------------------------------------ overviews
+
+    def progress(self) -> pd.DataFrame:
+        """A row for each selection: stage, kind, questions asked, answered, open and held_out."""
+        rows = self._all(
+            "SELECT s.name, s.stage, s.kind, count(q.id), count(q.id) - total(q.open > 0), "
+            "total(q.open > 0), total(q.held_out) FROM selection s "
+            "LEFT JOIN question q ON q.selection = s.id GROUP BY s.id ORDER BY s.id"
+        )
+        counts = ["asked", "answered", "open", "held_out"]
+        table = pd.DataFrame(rows, columns=["selection", "stage", "kind", *counts])
+        return table.astype(dict.fromkeys(counts, int))
+
+    def seconds(self) -> dict[str, float]:
+        """The median seconds of an answer to a "point" and a "segment", where 20 were measured."""
+        rows = self._all(
+            "SELECT s.kind, a.seconds FROM answer a JOIN question q ON q.id = a.question "
+            "JOIN selection s ON s.id = q.selection WHERE a.seconds IS NOT NULL"
+        )
+        groups = pd.DataFrame(rows, columns=["kind", "seconds"]).groupby("kind")["seconds"]
+        return {kind: float(one.median()) for kind, one in groups if len(one) >= MEASURED}
+
+    def agreement(self) -> pd.DataFrame:
+        """Cohen's kappa of each pair of annotators on the questions that both answered.
+
+        Columns: first, second (annotators), class ("all", or one class against the rest),
+        questions, kappa (nan where both gave one and the same class throughout). A split segment
+        counts with the class of most of its pixels; "cannot tell" is a class of its own.
+        """
+        from sklearn.metrics import cohen_kappa_score  # takes a second to import
+
+        table = self.answers()
+        table["pixels"] = table["positions"].map(len)
+        sizes = table.groupby(["question", "annotator", "label"])["pixels"].sum().reset_index()
+        largest = sizes.sort_values("pixels", kind="stable").drop_duplicates(
+            ["question", "annotator"], keep="last"
+        )
+        given = largest.pivot(index="question", columns="annotator", values="label")
+        rows = []
+        for first, second in combinations(given.columns, 2):
+            both = given[[first, second]].dropna().to_numpy(int)  # questions x 2
+            tests = {"all": both}
+            for label, name in enumerate(self.classes):
+                if (both == label).any():
+                    tests[name] = both == label
+            for name, pair in tests.items() if len(both) else ():
+                kappa = np.nan
+                if len(np.unique(pair)) > 1:
+                    kappa = cohen_kappa_score(pair[:, 0], pair[:, 1])
+                rows.append((first, second, name, len(both), kappa))
+        return pd.DataFrame(rows, columns=["first", "second", "class", "questions", "kappa"])
+
+
+_COLUMNS = (
+    *("question", "selection", "stage", "image", "kind", "width", "guess", "held_out"),
+    *("annotator", "label", "seconds", "time", "part", "positions"),
+)
+_MARKS = {"application_id": _APPLICATION, "user_version": VERSION}
+_QUESTION = (
+    "SELECT q.id, s.name, s.stage, i.name, s.kind, q.pixels, s.height, s.width, q.guess, "
+    "q.held_out FROM question q JOIN selection s ON s.id = q.selection "
+    "JOIN image i ON i.id = q.image"
+)
+
+
+def _question(row: tuple) -> Question:
+    *first, pixels, height, width, guess, held_out = row
+    return Question(*first, _positions(pixels), (height, width), guess, bool(held_out))
+
+
+def _runs(positions: np.ndarray) -> str:
+    """Ascending flat positions as "start+length start+length"."""
+    positions = np.sort(positions)
+    ends = np.flatnonzero(np.diff(positions) != 1) + 1
+    return " ".join(f"{run[0]}+{len(run)}" for run in np.split(positions, ends))
+
+
+def _positions(runs: str) -> np.ndarray:
+    """The reverse of `_runs`."""
+    pairs = (map(int, run.split("+")) for run in runs.split())
+    return np.concatenate([np.arange(start, start + length) for start, length in pairs])
+
+
+def _pieces(
+    positions: np.ndarray, size: tuple[int, int], kind: str, guesses: np.ndarray, image: str
+) -> Iterator[tuple[np.ndarray, int]]:
+    """The questions of one image: ascending positions, and the most frequent guess there."""
+    _check_inside(positions, size, image)
+    classes = np.full(size[0] * size[1], IGNORE, np.uint8)
+    if len(guesses):
+        classes[positions] = guesses
+    if kind == "point":
+        groups = positions[:, None]
+    else:
+        mask = np.zeros(size, bool)
+        mask.reshape(-1)[positions] = True
+        numbers = ndimage.label(mask, TOUCHING)[0].reshape(-1)
+        order = np.flatnonzero(numbers)
+        order = order[np.argsort(numbers[order], kind="stable")]
+        groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+    for group in groups:
+        yield group, int(np.bincount(classes[group]).argmax())
+
+
+def _majority(votes: list[np.ndarray], length: int) -> np.ndarray:
+    """votes: of each annotator, int16, -1 where there is none. Returns uint8, 255 for a tie."""
+    table = np.stack([*votes, np.full(length, -1, np.int16)])  # annotators + 1 x positions
+    options = np.append(np.unique(table[table >= 0]), IGNORE)
+    counts = np.stack([(table == option).sum(axis=0) for option in options])
+    most = counts.max(axis=0)
+    # "cannot tell" may stand there twice; a tie with itself does not matter
+    clear = (most > 0) & ((counts == most).sum(axis=0) == 1)
+    return np.where(clear, options[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
+
+
+def _check_inside(positions: np.ndarray, size: tuple[int, int], image: str) -> None:
+    outside = (positions < 0) | (positions >= size[0] * size[1])
+    if outside.any():
+        raise InputError(
+            f"image '{image}': the position {positions[outside][0]} is outside the image of "
+            f"{size[1]} x {size[0]} pixels"
+        )
+
+
+def _check_annotator(annotator: str) -> None:
+    if not annotator.strip():
+        raise InputError("annotator '': give a name")
+
+
+def _digest(selection: "Selection", kind: str, images: Sequence[str]) -> str:
+    """What makes two selections the same questions."""
+    head = json.dumps([kind, list(map(int, selection.size)), list(images)])
+    total = hashlib.sha256(head.encode())
+    for positions in selection.positions:
+        total.update(len(positions).to_bytes(8, "little"))
+        total.update(np.ascontiguousarray(positions, "<i8").tobytes())
+    return total.hexdigest()
+
+
+# ------------------------------------------------------------------------------ the annotator
+
+
+@dataclass(frozen=True)
+class TimedCost(Cost):
+    """What an image cost, with the seconds that the people measured took."""
+
+    seconds: float = 0.0
+
+
+class StoreAnnotator:
+    """People who answer in a store, in the place of the oracle.
+
+    images: a reader of the asked split (`names`, `paths`, `native_size`), whose labels need not
+    exist. held_out: share of the questions that is kept aside.
+    """
+
+    def __init__(self, store: Store, images, held_out: float = 0.0, seed: int = 0):
+        self.store, self.images = store, images
+        self.held_out, self.seed = held_out, seed
+
+    def check(self) -> None:
+        """Raises InputError where an image is gone or was replaced since it was asked about."""
+        self.store.add_images(self.images.names, self.images.paths)
+
+    def ask(
+        self,
+        selection: "Selection",
+        name: str = "",
+        *,
+        stage: int = 1,
+        kind: str = "point",
+        guesses: Callable[[], Sequence[np.ndarray]] | None = None,
+    ) -> tuple["Selection", list[Cost]]:
+        """The same selection with its answers, and what each image cost.
+
+        guesses: called where the questions are new. Raises Waiting until all are answered.
+        """
+        new = not self.store.asked(name)
+        if new:
+            self.check()
+        self.store.ask(
+            selection, name, stage=stage, kind=kind, images=self.images.names,
+            guesses=guesses() if new and guesses is not None else None,
+            held_out=self.held_out, seed=self.seed,
+        )  # fmt: skip
+        answered, lacking = self.store.collect(name, selection)
+        if lacking:
+            raise Waiting(
+                f"waiting for people: {lacking} questions of {name} in {self.store.path} are open; "
+                "answer them, then run the same command again"
+            )
+        return answered, self._costs(name, answered)
+
+    def _costs(self, name: str, answered: "Selection") -> list[Cost]:
+        """With seconds where every answer was measured."""
+        costs = []
+        for index in range(len(answered)):
+            height, width = self.images.native_size(index)
+            mask, labels = answered.mask(index), answered.labels(index)
+            costs.append(count_cost(mask, labels, height * width))
+        table = self.store.answers(name)
+        if table.loc[table["part"] == 0, "seconds"].isna().any():
+            return costs
+        seconds = table.groupby("image")["seconds"].sum()
+        return [
+            TimedCost(**vars(cost), seconds=seconds.get(image, 0.0))
+            for image, cost in zip(self.images.names, costs, strict=True)
+        ]
+
+
+def fill(store: Store, name: str, annotator: str, oracle) -> int:
+    """Let an oracle answer the open questions of a selection, as an annotator of this name.
+
+    oracle: `Oracle`, or what answers like one, over the images that were asked. Returns how many
+    it answered.
+    """
+    from labor_lib.selection.record import Selection
+
+    _, stage, kind, height, width, images = store._selection(name)
+    rows = store._all(
+        "SELECT q.id, q.place FROM question q JOIN selection s ON s.id = q.selection "
+        "WHERE s.name = ?1 AND q.open > 0 AND NOT EXISTS (SELECT 1 FROM answer a "
+        "WHERE a.question = q.id AND a.annotator = ?2) ORDER BY q.id",
+        name, annotator,
+    )  # fmt: skip
+    positions: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in range(images)]
+    asked = {number: store.question(number) for number, _ in rows}
+    for number, place in rows:
+        positions[place].append(asked[number].positions)
+    selection = Selection((height, width), [np.concatenate(one) for one in positions])
+    answered, _ = oracle.ask(selection, name, stage=stage, kind=kind)
+    maps = {place: answered.labels(place).reshape(-1) for place in {place for _, place in rows}}
+    with store.together():
+        for number, place in rows:
+            pixels = asked[number].positions
+            classes = maps[place][pixels]
+            labels = np.unique(classes)
+            parts = [(pixels[classes == label], int(label)) for label in labels[1:]]
+            store.answer(number, annotator, int(labels[0]), None, parts)
+    return len(rows)
