@@ -349,6 +349,20 @@ def preset(name: str) -> Config:
     return _chosen(PRESETS, "preset", name)
 
 
+def check_budget(config: Config) -> None:
+    """Raises InputError for a budget of `run` or `start` that makes no sense."""
+    budget, (height, width) = config.budget, config.data.target_size
+    if not 1 <= budget.stages <= 1000:
+        raise InputError(f"--stages {budget.stages}: give 1 to 1000")
+    if not 0 < budget.pixels <= 1:
+        raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
+    if not budget.stages <= budget.points <= height * width:
+        raise InputError(
+            f"--points {budget.points}: give at least one for each of the {budget.stages} "
+            f"stages, and at most the {height * width} pixels of an image"
+        )
+
+
 # --------------------------------------------------------------------- image classification
 
 

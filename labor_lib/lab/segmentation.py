@@ -348,9 +348,9 @@ class SegmentationPhases:
         return {"scores": scores, "iou": iou}
 
     def _agreement(self, method: Method, net, domains: Domains) -> dict[str, float]:
-        """In the place of scores where the target has no labels: at the points kept aside, how often
-        the model says what people said, in percent, and the number of points. Of a segment its
-        first pixel counts; where people disagree or cannot tell, none."""
+        """In the place of scores where the target has no labels: how often the model says what
+        people said of the points kept aside, in percent, and the number of points. Of a segment
+        its first pixel counts; where people disagree or cannot tell, none."""
         if not hasattr(domains.annotator, "store"):
             return {}
         table, (height, width) = domains.annotator.store.answers(), self.config.data.target_size
