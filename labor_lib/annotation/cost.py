@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
+_TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ def count_cost(asked: np.ndarray, truth: np.ndarray, native_pixels: int) -> Cost
     An isolated point is one click. A region that runs over a border between two classes takes one
     click a class at the least; drawing the border itself comes on top and is not counted.
     """
-    pieces = ndimage.label(asked, TOUCHING)[1]
+    pieces = ndimage.label(asked, _TOUCHING)[1]
     clicks = sum(
-        ndimage.label(asked & (truth == index), TOUCHING)[1] for index in np.unique(truth[asked])
+        ndimage.label(asked & (truth == index), _TOUCHING)[1] for index in np.unique(truth[asked])
     )
     return Cost(float(asked.sum()) * native_pixels / asked.size, clicks, pieces)

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from labor_lib.annotation.cost import TOUCHING, Cost, count_cost
+from labor_lib.annotation.cost import Cost, count_cost
 from labor_lib.data.pictures import image_size
 from labor_lib.errors import InputError, Waiting
 from labor_lib.labels import IGNORE
@@ -236,8 +236,8 @@ class Store:
             yield
             return
         with _explained(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            try:  # a kernel may be interrupted at any point of this
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
@@ -664,7 +664,7 @@ def _pieces(
     else:
         mask = np.zeros(size, bool)
         mask.reshape(-1)[positions] = True
-        numbers = ndimage.label(mask, TOUCHING)[0].reshape(-1)
+        numbers = ndimage.label(mask, np.ones((3, 3)))[0].reshape(-1)
         order = np.flatnonzero(numbers)
         order = order[np.argsort(numbers[order], kind="stable")]
         groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []

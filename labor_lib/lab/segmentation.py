@@ -6,7 +6,8 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
     segmenter.safetensors, discriminator0.safetensors    network A and its adversary
     selector.safetensors, selector_trace.csv             the pixel selector and its losses
     masks.npz                                            where its two classifiers disagree
-    selection.npz, cost.csv, asked.json                  what was asked, answered, and its cost
+    selection.npz, asked.json                            what is asked, and then its answers
+    cost.csv                                             written when all is answered: its cost
     trace.csv, phase.json                                the losses of every step; the scores
 """
 
