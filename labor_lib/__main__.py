@@ -229,8 +229,9 @@ class Next:
         from labor_lib.lab.project import Project
 
         project = Project.open(self.folder)
-        project.must_be_answered()
-        project.advance(command)
+        if not project.page.exists():  # written last
+            project.must_be_answered()
+            project.advance(command)
         print(project.status())
 
 
