@@ -199,24 +199,44 @@ class Start:
     no_imagenet: bool = _option(False, "the network from random weights", bool)
 
     def __call__(self, command: str) -> None:
-        from labor_lib.lab import project
+        from labor_lib.lab.project import Project, fitted
 
         if self.images is None:
             raise InputError("--images is missing: give the folder of your photographs")
+        source = None if self.source == "drawn" else Path(self.source)
+        config = fitted(
+            self.config(), self.images, source, self.source_layout, self.classes, self.size
+        )
+        project = Project(
+            self.folder, self.images, source, self.method, config, self.device, self.precision
+        )
+        project.save(self.answers)
+        print(project.plan(), flush=True)
+        project.advance(command)
+        print(project.status())
+
+    def config(self):
+        """The settings that are given, on those of every project."""
+        from labor_lib.config import with_network
+        from labor_lib.lab import project
+
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
             raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
-        train = {"stage_steps": self.steps}
-        if self.warm_up is not None:  # a third of it with the adversary, as in the presets
-            train["adversarial_steps"] = self.warm_up // 3
-            train["source_steps"] = self.warm_up - self.warm_up // 3
+        config = with_network(project.BASE, self.network)
+        adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
+        steps = {
+            "source_steps": None if self.warm_up is None else self.warm_up - adversarial,
+            "adversarial_steps": adversarial,
+            "stage_steps": self.steps,
+            "imagenet": False if self.no_imagenet else None,
+        }
         budget = {"stages": self.stages, "points": self.points}
-        made = project.start(
-            self.folder, self.images, self.source, self.source_layout, self.classes, self.method,
-            self.answers, self.size, self.network, not self.no_imagenet,
-            {"train": _given(train), "budget": _given(budget)}, (self.device, self.precision),
-        )  # fmt: skip
-        made.advance(command)
-        print(made.status())
+        return replace(
+            config,
+            preset="project",
+            train=replace(config.train, **_given(steps)),
+            budget=replace(config.budget, **_given(budget)),
+        )
 
 
 @dataclass

@@ -27,7 +27,7 @@ from scipy import stats
 from torch import Tensor
 
 from labor_lib.annotation.store import Store
-from labor_lib.config import CAMVID, Config, check_budget, filled, with_network
+from labor_lib.config import CAMVID, Config, DataConfig, check_budget, filled
 from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
@@ -86,6 +86,9 @@ class Project:
 
         Raises InputError where the folder holds something else or another project.
         """
+        asking = [name for name, one in METHODS.items() if one.asks and not one.trains_as]
+        if self.method not in asking:
+            raise InputError(f"--method {self.method}: asks nobody; choose {', '.join(asking)}")
         path, then = self.folder / "project.json", {}
         now = {
             "images": str(self.images.resolve()),
@@ -111,6 +114,33 @@ class Project:
         if not (self.store_path.exists() and self.store_path.stat().st_size):
             classes = classes_of(self.config.data)
             Store.create(self.store_path, classes.names, classes.palette, answers).close()
+
+    def plan(self) -> str:
+        """What is about to be done with which files."""
+        photographs = _photographs(self.images, self.config.data)
+        sizes = sorted(set(_sizes(photographs)), key=lambda size: size[0] * size[1])
+        range_of = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
+        height, width = self.config.data.target_size
+        text = (
+            f"{len(photographs)} images of {range_of} pixels (height x width), seen by the network "
+            f"at {height} x {width}"
+        )
+        used = {path.name for path in photographs.paths}
+        others = sorted(
+            path.name
+            for path in self.images.iterdir()
+            if path.is_file() and path.name not in used and not path.name.startswith(".")
+        )
+        if others:
+            text += f"\nleft out, because not PNG or JPEG: {', '.join(others[:5])}"
+            text += f" and {len(others) - 5} more" if len(others) > 5 else ""
+        if METHODS[self.method].sees == "points":
+            points = self.config.budget.points // self.stages
+            text += (
+                f"\nat most {points} points an image in each of {self.stages} stages, so "
+                f"{points * len(photographs)} questions a stage"
+            )
+        return text
 
     @property
     def store_path(self) -> Path:
@@ -259,37 +289,21 @@ class Project:
         return [f"Next: {go_on}"]
 
 
-def start(
-    folder: Path,
+def fitted(
+    config: Config,
     images: Path,
-    source: str,
-    layout: str | None,
-    classes: str | None,
-    method: str,
-    answers: int,
-    size: str | None,
-    network: str,
-    imagenet: bool,
-    changes: dict[str, dict],
-    machine: tuple[str, str],
-) -> Project:
-    """A new project, or the one there where it is the same; nothing is trained.
+    source: Path | None,
+    layout: str | None = None,
+    classes: str | None = None,
+    size: str | None = None,
+) -> Config:
+    """The configuration with what follows from the folders: layouts, classes and sizes.
 
-    layout, classes, size: None for what suits the source and the images. changes: settings by the
-    name of their part of `Config`. Raises InputError for what does not fit.
+    source: None for drawn streets. layout: the source's. classes: a file of `read_classes`, or the
+    name of a class set; None: the source's own. size: "180x240"; None: of the area that the
+    configuration has, in the images' shape. Raises InputError for what does not fit.
     """
-    config = with_network(BASE, network)
-    config = replace(
-        config,
-        preset="project",
-        **{name: replace(getattr(config, name), **new) for name, new in changes.items()},
-    )
-    config = replace(
-        config,
-        budget=replace(config.budget, held_out=HELD_OUT),
-        train=replace(config.train, imagenet=config.train.imagenet and imagenet),
-    )
-    drawn = source == "drawn"
+    drawn = source is None
     if not drawn and layout not in set(LAYOUTS) - {"images"}:
         known = ", ".join(name for name in LAYOUTS if name != "images")
         raise InputError(f"--source {source}: say with --source-layout which it is: {known}")
@@ -300,53 +314,23 @@ def start(
         one_root=False, class_set=class_set, classes=own,
     )  # fmt: skip
     height, width = data.target_size
-    photographs = SegmentationFolder(images, "images", "train", classes_of(data), labels=False)
+    photographs = _photographs(images, data)
     target_size = _size(size) if size else network_size(_sizes(photographs), height * width)
     source_size, count = target_size, data.drawn_source
     if not drawn:
-        labelled = SegmentationFolder(Path(source), layout, "train", classes_of(data), (8, 8))
+        labelled = SegmentationFolder(source, layout, "train", classes_of(data), (8, 8))
         source_size, count = network_size(_sizes(labelled), height * width), len(labelled)
     data = replace(
         data, target_size=target_size, source_size=source_size, drawn_size=target_size,
         cache=count + len(photographs) <= IN_MEMORY,
     )  # fmt: skip
-    config = replace(config, data=data)
+    config = replace(config, data=data, budget=replace(config.budget, held_out=HELD_OUT))
     check_budget(config)
-    asking = [name for name, one in METHODS.items() if one.asks and not one.trains_as]
-    if method not in asking:
-        raise InputError(f"--method {method}: asks nobody; choose {', '.join(asking)}")
-    project = Project(
-        Path(folder), Path(images), None if drawn else Path(source), method, config, *machine
-    )
-    project.save(answers)
-    print(_plan(project, photographs))
-    return project
+    return config
 
 
-def _plan(project: Project, photographs: SegmentationFolder) -> str:
-    """What is about to be done with which files."""
-    sizes = sorted(set(_sizes(photographs)), key=lambda size: size[0] * size[1])
-    range_of = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
-    height, width = project.config.data.target_size
-    used = {path.name for path in photographs.paths}
-    others = sorted(
-        path.name
-        for path in project.images.iterdir()
-        if path.is_file() and path.name not in used and not path.name.startswith(".")
-    )
-    text = (
-        f"{len(photographs)} images of {range_of} pixels (height x width), seen by the network at "
-        f"{height} x {width}"
-    )
-    if others:
-        text += f"\nleft out, because not PNG or JPEG: {', '.join(others[:5])}"
-        text += f" and {len(others) - 5} more" if len(others) > 5 else ""
-    method = METHODS[project.method]
-    if method.sees == "points":
-        points = project.config.budget.points // project.stages
-        text += f"\nat most {points} points an image in each of {project.stages} stages, so "
-        text += f"{points * len(photographs)} questions a stage"
-    return text
+def _photographs(images: Path, data: DataConfig) -> SegmentationFolder:
+    return SegmentationFolder(images, "images", "train", classes_of(data), labels=False)
 
 
 # ------------------------------------------------------------------------------------- classes
