@@ -463,7 +463,8 @@ def _shares(label: np.ndarray, names: tuple[str, ...]) -> str:
 
 def _title(project: Project) -> str:
     method, classes = METHODS[project.method].title, len(classes_of(project.config.data))
-    return f"Project {project.folder.name}: {method}, {classes} classes, {project.stages} stages"
+    stages = f"{project.stages} stage{'s' if project.stages > 1 else ''}"
+    return f"Project {project.folder.name}: {method}, {classes} classes, {stages}"
 
 
 def _shell(path: Path) -> str:

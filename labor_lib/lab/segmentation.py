@@ -277,13 +277,14 @@ class SegmentationPhases:
             start = self.warm_up(seed, method.warm_up) if method.warm_up else None
         else:
             start = self.stage(method, seed, number - 1)
-        steps = 0
+        steps, folder = 0, self.folder(seed, method.name, f"stage{number}")
         if not method.trains_as:
             steps = self._steps(method, number)
-            steps += getattr(self.config, method.selector).steps if method.selector else 0
+            if method.selector and not (folder / "asked.json").exists():
+                steps += getattr(self.config, method.selector).steps
         title = f"{method.name}, seed {seed}, stage {number}/{self.config.budget.stages}"
         make = partial(self._make_stage, method, seed, number, start.path if start else None)
-        return Phase(self.folder(seed, method.name, f"stage{number}"), start, steps, title, make)
+        return Phase(folder, start, steps, title, make)
 
     def _steps(self, method: Method, number: int) -> int:
         """Of a stage; the first one makes up for a warm-up that a method does not have."""
