@@ -11,6 +11,7 @@ either can be killed and repeated.
 """
 
 import csv
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -468,4 +469,5 @@ def _title(project: Project) -> str:
 
 
 def _shell(path: Path) -> str:
-    return shlex.quote(str(path))
+    """A path as it is typed into a terminal."""
+    return f'"{path}"' if os.name == "nt" else shlex.quote(str(path))
