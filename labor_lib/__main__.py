@@ -86,27 +86,19 @@ class Run(Training):
 
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
-        from labor_lib.config import preset, with_network
+        from labor_lib.config import check_budget, preset, with_network
 
         config = preset(self.preset)
         if self.network:
             config = with_network(config, self.network)
         changes = {"stages": self.stages, "pixels": self.budget, "points": self.points}
         budget = replace(config.budget, **_given(changes))
-        if not 1 <= budget.stages <= 1000:
-            raise InputError(f"--stages {budget.stages}: give 1 to 1000")
-        if not 0 < budget.pixels <= 1:
-            raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
-        height, width = config.data.target_size
-        if not budget.stages <= budget.points <= height * width:
-            raise InputError(
-                f"--points {budget.points}: give at least one for each of the {budget.stages} "
-                f"stages, and at most the {height * width} pixels of an image"
-            )
         if self.no_imagenet:
             config = replace(config, train=replace(config.train, imagenet=False))
         changes = {"scene_seed": self.scene_seed, "evaluate_on": self.evaluate_on}
-        return replace(config, budget=budget, **_given(changes))
+        config = replace(config, budget=budget, **_given(changes))
+        check_budget(config)
+        return config
 
 
 @dataclass
@@ -222,8 +214,103 @@ class Import:
         print(store.progress().to_string(index=False))
 
 
-COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report,
-            "results": Results, "export": Export, "import": Import}  # fmt: skip
+@dataclass
+class Start:
+    """begin a project: LabOR on images of your own, which people answer questions about"""
+
+    folder: Path = _option(MISSING, "the project's folder, which is made", Path)
+    images: Path | None = _option(None, "folder of photographs, PNG or JPEG", Path)
+    source: str = _option("drawn", "drawn (streets), or the folder of a labelled dataset")
+    source_layout: str | None = _option(
+        None, "of that folder: gta5, synthia, cityscapes, camvid, or pairs (images/ and labels/)"
+    )
+    classes: str | None = _option(
+        None, "CSV file with the columns name, colour, source; or a set, such as streets14"
+    )
+    method: str = _option("ppl", "one that asks, such as ppl, margin_points or spl_sampled")
+    points: int | None = _option(None, "points an image, over all stages; 40 by default", int)
+    stages: int | None = _option(None, "rounds of select, label, train; 3 by default", int)
+    answers: int = _option(1, "different people who answer each question", int)
+    size: str | None = _option(None, "HEIGHTxWIDTH for the network; from the images by default")
+    warm_up: int | None = _option(None, "training steps on the source; 600 by default", int)
+    steps: int | None = _option(None, "training steps in a stage; 150 by default", int)
+    network: str = _option("lite", "small or lite")
+    device: str = _option("auto", "cpu, cuda or mps; the best by default")
+    precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
+    no_imagenet: bool = _option(False, "the network from random weights", bool)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.project import Project, fitted
+
+        if self.images is None:
+            raise InputError("--images is missing: give the folder of your photographs")
+        source = None if self.source == "drawn" else Path(self.source)
+        config = fitted(
+            self.config(), self.images, source, self.source_layout, self.classes, self.size
+        )
+        project = Project(
+            self.folder, self.images, source, self.method, config, self.device, self.precision
+        )
+        project.save(self.answers)
+        print(project.plan(), flush=True)
+        project.advance(command)
+        print(project.status())
+
+    def config(self):
+        """The settings that are given, on those of every project."""
+        from labor_lib.config import with_network
+        from labor_lib.lab import project
+
+        if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
+            raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
+        config = with_network(project.BASE, self.network)
+        adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
+        steps = {
+            "source_steps": None if self.warm_up is None else self.warm_up - adversarial,
+            "adversarial_steps": adversarial,
+            "stage_steps": self.steps,
+            "imagenet": False if self.no_imagenet else None,
+        }
+        budget = {"stages": self.stages, "points": self.points}
+        return replace(
+            config,
+            preset="project",
+            train=replace(config.train, **_given(steps)),
+            budget=replace(config.budget, **_given(budget)),
+        )
+
+
+@dataclass
+class Next:
+    """take a project's answers, train, and ask again; in the end write the predictions"""
+
+    folder: Path = _option(MISSING, "the project's folder", Path)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.project import Project
+
+        project = Project.open(self.folder)
+        if not project.page.exists():  # written last
+            project.must_be_answered()
+            project.advance(command)
+        print(project.status())
+
+
+@dataclass
+class Status:
+    """say how far a project is, who answered, and what comes next"""
+
+    folder: Path = _option(MISSING, "the project's folder", Path)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.project import Project
+
+        print(Project.open(self.folder).status())
+
+
+COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report, "results": Results,
+            "start": Start, "next": Next, "status": Status,
+            "export": Export, "import": Import}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ class DataConfig:
     source_layout: str = "gta5"
     target_layout: str = "cityscapes"
     class_set: str = "streets14"
+    classes: tuple = ()  # of one's own, in its place: see `labels.own_classes`
     source_size: tuple[int, int] = (112, 224)  # paper: 720 x 1280 (AdaptSegNet, 4)
     target_size: tuple[int, int] = (112, 224)  # paper: 512 x 1024
     embedded: bool = True  # the source (and, where no target root is given, the target) is drawn
@@ -128,6 +129,9 @@ class BudgetConfig:
     pixels: float = 0.022  # share of an image's pixels (SPL and the random pixels beside it)
     points: int = 40  # points an image, in equal parts a stage (so 39 of 40 in three stages)
     mask_cap: float = 0.05  # share of an image that SPL may ask in one stage
+    held_out: float = (
+        0.0  # share of the questions to people that is compared with, never trained on
+    )
 
 
 @dataclass(frozen=True)
@@ -343,6 +347,20 @@ PRESETS = {
 def preset(name: str) -> Config:
     """The preset called `name`; raises InputError with the choices where there is none."""
     return _chosen(PRESETS, "preset", name)
+
+
+def check_budget(config: Config) -> None:
+    """Raises InputError for a budget of `run` or `start` that makes no sense."""
+    budget, (height, width) = config.budget, config.data.target_size
+    if not 1 <= budget.stages <= 1000:
+        raise InputError(f"--stages {budget.stages}: give 1 to 1000")
+    if not 0 < budget.pixels <= 1:
+        raise InputError(f"--budget {budget.pixels}: give a share of the pixels, in (0, 1]")
+    if not budget.stages <= budget.points <= height * width:
+        raise InputError(
+            f"--points {budget.points}: give at least one for each of the {budget.stages} "
+            f"stages, and at most the {height * width} pixels of an image"
+        )
 
 
 # --------------------------------------------------------------------- image classification

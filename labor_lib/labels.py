@@ -6,6 +6,7 @@ on. The first belongs to the dataset's layout (`labor_lib.data.segmentation.LAYO
 to the class set.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,12 +48,15 @@ class ClassSet:
     names           n class names; the position is the class id
     palette         n x 3 uint8, RGB
     from_train_ids  256 uint8: Cityscapes train id -> class id, 255 = ignored
+    ids             {id in the source's label files: class id}, of classes of one's own; others are
+                    ignored. None: `from_train_ids` says it
     """
 
     name: str
     names: tuple[str, ...]
     palette: np.ndarray = field(repr=False, compare=False)
     from_train_ids: np.ndarray = field(repr=False, compare=False)
+    ids: Mapping[int, int] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Number of classes."""
@@ -107,6 +111,19 @@ CAMVID11 = _class_set(
 )
 
 CLASS_SETS = {s.name: s for s in (CITYSCAPES19, STREETS14, SYNTHIA16, CAMVID11)}
+
+
+def own_classes(rows: Sequence[tuple[str, str, Sequence[int]]]) -> ClassSet:
+    """Classes of one's own: name, colour as "#rrggbb" and ids in the source's label files each."""
+    palette = np.array([list(bytes.fromhex(colour[1:])) for _, colour, _ in rows], dtype=np.uint8)
+    ids = {raw: number for number, (_, _, raws) in enumerate(rows) for raw in raws}
+    nothing = np.full(256, IGNORE, dtype=np.uint8)
+    return ClassSet("own", tuple(name for name, _, _ in rows), palette, nothing, ids)
+
+
+def classes_of(data) -> ClassSet:
+    """The classes of a run's `DataConfig`: its own where it has some, or the set that it names."""
+    return own_classes(data.classes) if data.classes else CLASS_SETS[data.class_set]
 
 
 def colourise(label: np.ndarray, class_set: ClassSet) -> np.ndarray:

@@ -41,9 +41,10 @@ def annotator_name(text: str, out: Path) -> str:
     return f"{kind}:{(path.relative_to(out) if inside else path).as_posix()}"
 
 
-def open_annotator(text: str, oracle, images, class_set):
+def open_annotator(text: str, oracle, images, class_set, held_out: float = 0.0):
     """The annotator that a run asks. oracle: for what needs the truth. images: the reader of the
-    asked split. class_set: of a store, which is made where it is missing.
+    asked split. class_set: of a store, which is made where it is missing. held_out: share of the
+    questions to people that is kept aside.
 
     Raises InputError for a store of other classes and whatever is wrong with its file.
     """
@@ -65,4 +66,4 @@ def open_annotator(text: str, oracle, images, class_set):
             f"{path}: a store of the classes {', '.join(store.classes)}; the run has "
             f"{', '.join(class_set.names)}; give another store"
         )
-    return StoreAnnotator(store, images)
+    return StoreAnnotator(store, images, held_out)

@@ -6,6 +6,8 @@
     cityscapes   leftImg8bit/SPLIT/CITY/*_leftImg8bit.png     gtFine/.../*_gtFine_labelIds.png
     camvid       SPLIT/*.png                                  SPLITannot/*.png
     camvid-day, camvid-dusk                                   parts of camvid by light
+    pairs        images/*, PNG or JPEG                        labels/*.png, ids of one's own classes
+    images       *, PNG or JPEG                               none
 
 The embedded benchmark is written in the same layouts and goes through the same code. A further
 dataset is one more entry in `LAYOUTS`. Whatever is wrong with a folder raises `InputError`; what
@@ -41,13 +43,13 @@ class Layout:
     """
 
     images: str  # folder
-    labels: str  # folder
+    labels: str  # folder; "": there are none
     train_ids: Mapping[int, int] = field(default_factory=dict)  # id in a file: Cityscapes train id
     void: Sequence[int] = ()  # ids in a file that are ignored
     own: ClassSet | None = None  # the files hold the ids of these classes, in place of train_ids
     splits: tuple[str, ...] = ("train", "val", "test")
-    image_end: str = ".png"  # a file's name is STEM + end; the stem ties a label to its image
-    label_end: str = ".png"
+    image_end: str | tuple[str, ...] = ".png"  # a file's name is STEM + end, or + one of these;
+    label_end: str = ".png"  # the stem ties a label to its image
     cities: bool = False  # one more folder level, a city each
     deep: bool = False  # labels are 16-bit RGB, with the id in the red channel
     prefixes: tuple[str, ...] = ("",)  # only images whose names begin with one of these
@@ -59,13 +61,13 @@ class Layout:
         Capital letters in the ending make no difference. Raises InputError for a stem twice.
         """
         folder = self.labels if labels else self.images
-        end = self.label_end if labels else self.image_end
+        ends = self.label_end if labels else self.image_end
+        ends = (ends,) if isinstance(ends, str) else ends
         split, first, last = self._share(root, split) if self.divided else (split, 0, 1)
         found = {}
         for path in (root / folder.format(split=split)).glob("*/*" if self.cities else "*"):
-            if path.name.startswith(".") or not path.name.lower().endswith(end.lower()):
-                continue
-            if not path.name.startswith(self.prefixes):
+            end = next((end for end in ends if path.name.lower().endswith(end.lower())), None)
+            if end is None or path.name.startswith(".") or not path.name.startswith(self.prefixes):
                 continue
             stem = path.name[: -len(end)]
             if stem in found:
@@ -123,6 +125,9 @@ LAYOUTS["camvid-day"] = replace(
     LAYOUTS["camvid"], prefixes=("0006R0_", "0016E5_"), splits=("train",)
 )
 LAYOUTS["camvid-dusk"] = replace(LAYOUTS["camvid"], prefixes=("0001TP_",), divided=True)
+_PHOTOGRAPHS = (".png", ".jpg", ".jpeg")
+LAYOUTS["pairs"] = Layout("images", "labels", splits=("train",), image_end=_PHOTOGRAPHS)
+LAYOUTS["images"] = Layout(".", "", splits=("train",), image_end=_PHOTOGRAPHS)
 ILLEGAL = 254  # in `raw_lookup` only: an id that the dataset does not have
 
 
@@ -131,9 +136,15 @@ def raw_lookup(layout: str, class_set: ClassSet) -> np.ndarray:
 
     Returns 65536 uint8, for 8-bit and 16-bit files alike: a class id, or 255 for an id that is
     legal but ignored, or 254 (`ILLEGAL`) for one that the dataset does not have.
+    Classes with ids of their own (`ClassSet.ids`) say all there is to say: others are ignored.
     Raises InputError for an unknown layout and for labels in other classes than their own.
     """
     rules = _layout(layout)
+    if class_set.ids is not None:
+        lookup = np.full(65536, IGNORE, dtype=np.uint8)
+        for raw_id, class_id in class_set.ids.items():
+            lookup[raw_id] = class_id
+        return lookup
     if rules.own is not None and class_set.name != rules.own.name:
         raise InputError(
             f"class set {class_set.name}: {layout} labels have {len(rules.own)} classes of their "
@@ -182,8 +193,11 @@ class SegmentationFolder(Dataset):
         self.class_set, self.size = class_set, size
         self.labels, self.cache = labels, cache
         self._lookup = raw_lookup(layout, class_set)
-        if split not in LAYOUTS[layout].splits:
-            raise InputError(f"split {split!r}: {layout} has {', '.join(LAYOUTS[layout].splits)}")
+        rules = LAYOUTS[layout]
+        if split not in rules.splits:
+            raise InputError(f"split {split!r}: {layout} has {', '.join(rules.splits)}")
+        if labels and not rules.labels:
+            raise InputError(f"{root}: layout {layout} has no labels, so they cannot be read")
         images = self._files()
         self.names = list(images)
         self.paths = list(images.values())
@@ -199,11 +213,17 @@ class SegmentationFolder(Dataset):
         if self.root.is_file():
             raise InputError(f"{self.root}: a file; unpack it and give the folder")
         folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
-        missing = f"{rules.label_end if labels else rules.image_end} files"
+        end = rules.label_end if labels else rules.image_end
+        missing = f"{end if isinstance(end, str) else ' or '.join(end)} files"
         if any(rules.prefixes):
             missing += f" whose names begin with {' or '.join(rules.prefixes)}"
         inside = [path for path in self.root.glob("*/") if rules.files(path, self.split, labels)]
         where = f", such as {inside[0]}" if inside else ""
+        if not rules.labels:
+            there = "holds no" if self.root.is_dir() else "no such folder, so no"
+            raise InputError(
+                f"{self.root}: {there} {missing}; give the folder in which they lie{where}"
+            )
         raise InputError(
             f"{self.root / folders[labels]}: holds no {missing}; give a {self.layout} folder with "
             f"{' and '.join(folders)} as --source-root or --target-root{where}"

@@ -38,7 +38,7 @@ from labor_lib.lab.classification import (
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_seconds
-from labor_lib.labels import CLASS_SETS, ClassSet
+from labor_lib.labels import ClassSet, classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, resolve
@@ -128,12 +128,17 @@ class SegmentationRun(Run):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.config: Config = filled(Config(), self.record["settings"])
+        if self.config.data.target_layout == "images":
+            raise InputError(
+                f"{folder}: a project on images without labels, so it has no scores; `python -m "
+                f"labor_lib status {folder}` says how far it is"
+            )
         counts = [f"{name}_per_image" for name in COUNTS]
         self.table = with_seconds(
             read_table(self.folder, "stage", "miou", *counts, "train_seconds")
         )
         self.stages = self.config.budget.stages
-        self.class_set: ClassSet = CLASS_SETS[self.config.data.class_set]
+        self.class_set: ClassSet = classes_of(self.config.data)
         # networks and images of late, so that going back and forth is quick; few large ones
         kept = 64 if self.config.data.cache else 4
         self.domains = lru_cache(maxsize=8)(self._domains)

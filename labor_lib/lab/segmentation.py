@@ -25,7 +25,7 @@ from labor_lib.annotation import annotator_name, open_annotator, read_noise
 from labor_lib.annotation.cost import COUNTS, person_seconds
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
-from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
+from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder, evaluation_split
 from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
@@ -39,7 +39,7 @@ from labor_lib.lab.pipeline import (
     seed_folders,
     write_history,
 )
-from labor_lib.labels import CLASS_SETS
+from labor_lib.labels import IGNORE, classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
@@ -83,6 +83,8 @@ class Domains:
     """The splits that one seed trains and is scored on.
 
     Training sees the target's training images without their labels; those are behind `oracle`.
+    Images of one's own (layout "images") have none, and then nothing is scored on: `evaluation` is
+    None.
     Questions go to the annotator: "oracle", "noisy", "noisy:PATH", or "store:PATH" for people.
     """
 
@@ -92,24 +94,28 @@ class Domains:
         data = config.data
         self.source = self._open(self.source_root, data.source_layout, "train", data.source_size)
         self.target = self._target("train", labels=False)
-        split = config.evaluate_on
-        if split == "test":
-            split = evaluation_split(self.target_root, data.target_layout)
-        self.evaluation = self._target(split)
+        self.evaluation = None
+        if LAYOUTS[data.target_layout].labels:
+            split = config.evaluate_on
+            if split == "test":
+                split = evaluation_split(self.target_root, data.target_layout)
+            self.evaluation = self._target(split)
         self.oracle = Oracle(partial(self._target, "train"))
         self._annotator = annotator
 
     @cached_property
     def annotator(self):
         """Who answers; a store that is missing is made."""
-        classes = CLASS_SETS[self.config.data.class_set]
-        return open_annotator(self._annotator, self.oracle, self.target, classes)
+        config = self.config
+        return open_annotator(
+            self._annotator, self.oracle, self.target, classes_of(config.data),
+            config.budget.held_out,
+        )  # fmt: skip
 
     def _open(self, root: Path, layout: str, split: str, size, labels=True) -> SegmentationFolder:
         data = self.config.data
-        classes = CLASS_SETS[data.class_set]
         return SegmentationFolder(
-            root, layout, split, classes, size, labels=labels, cache=data.cache
+            root, layout, split, classes_of(data), size, labels=labels, cache=data.cache
         )
 
     def _target(self, split: str, labels: bool = True) -> SegmentationFolder:
@@ -125,13 +131,16 @@ class Domains:
         """Decode every file once, or where files are not kept in memory some of each split, so that
         a bad one stops the run before it starts."""
         for folder in (self.source, self.target, self.evaluation):
-            folder.check(None if self.config.data.cache else 20)
+            if folder is not None:
+                folder.check(None if self.config.data.cache else 20)
 
     def fingerprint(self) -> dict[str, str]:
         """What identifies the images of each split: their number, names and, of files that were not
         drawn, sizes."""
         found = {}
         for name in ("source", "target", "evaluation"):
+            if getattr(self, name) is None:
+                continue
             real = self.roots.source if name == "source" else self.roots.target
             paths = getattr(self, name).paths
             texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
@@ -204,7 +213,7 @@ class SegmentationPhases:
             "images": images,
             "annotator": annotator_name(self.annotator, self.out),
             "data_root": str(self.roots.data.resolve()),
-            "scored_on": domains.evaluation.split,
+            "scored_on": domains.evaluation.split if domains.evaluation else None,
         }
         noise = read_noise(self.annotator)
         if noise is not None:
@@ -232,12 +241,12 @@ class SegmentationPhases:
     def fresh_nets(self, seed: int) -> Nets:
         """What every method has: alike for all methods of a seed."""
         seed_everything(seed, "networks")
-        return build_nets(self.config, len(CLASS_SETS[self.config.data.class_set]))
+        return build_nets(self.config, len(classes_of(self.config.data)))
 
     def further_nets(self, seed: int, method: Method) -> Nets:
         """What a method adds."""
         seed_everything(seed, "networks", method.name)
-        classes = len(CLASS_SETS[self.config.data.class_set])
+        classes = len(classes_of(self.config.data))
         return method.networks(self.config, classes) if method.networks else {}
 
     def warm_up(self, seed: int, name: str) -> Phase:
@@ -271,13 +280,14 @@ class SegmentationPhases:
             start = self.warm_up(seed, method.warm_up) if method.warm_up else None
         else:
             start = self.stage(method, seed, number - 1)
-        steps = 0
+        steps, folder = 0, self.folder(seed, method.name, f"stage{number}")
         if not method.trains_as:
             steps = self._steps(method, number)
-            steps += getattr(self.config, method.selector).steps if method.selector else 0
+            if method.selector and not (folder / "asked.json").exists():
+                steps += getattr(self.config, method.selector).steps
         title = f"{method.name}, seed {seed}, stage {number}/{self.config.budget.stages}"
         make = partial(self._make_stage, method, seed, number, start.path if start else None)
-        return Phase(self.folder(seed, method.name, f"stage{number}"), start, steps, title, make)
+        return Phase(folder, start, steps, title, make)
 
     def _steps(self, method: Method, number: int) -> int:
         """Of a stage; the first one makes up for a warm-up that a method does not have."""
@@ -333,10 +343,35 @@ class SegmentationPhases:
     def _score(self, method: Method, nets: Nets, domains: Domains, folder: Path) -> dict:
         if method.adapts:
             estimate_statistics(self.fabric, nets["segmenter"], domains.target, self.config)
-        nets["segmenter"].to(self.fabric.device)
-        scores = evaluate(self.fabric, nets["segmenter"], domains.evaluation, self.config)
+        net = nets["segmenter"].to(self.fabric.device)
+        if domains.evaluation is None:
+            scores, iou = self._agreement(method, net, domains), {}
+        else:
+            found = evaluate(self.fabric, net, domains.evaluation, self.config)
+            scores, iou = summary(found), found.iou
         save_nets(nets, folder)
-        return {"scores": summary(scores), "iou": scores.iou}
+        return {"scores": scores, "iou": iou}
+
+    def _agreement(self, method: Method, net, domains: Domains) -> dict[str, float]:
+        """In the place of scores where the target has no labels: how often the model says what
+        people said of the points kept aside, in percent, and the number of points. Of a segment
+        its first pixel counts; where people disagree or cannot tell, none."""
+        if not hasattr(domains.annotator, "store"):
+            return {}
+        table, (height, width) = domains.annotator.store.answers(), self.config.data.target_size
+        own = table["selection"].str.startswith(f"{method.name}/")
+        table = table[table["held_out"] & own & (table["part"] == 0)]
+        places = Selection.nothing(len(domains.target), (height, width))
+        for (image, row, column), said in table.groupby(["image", "row", "column"])["label"]:
+            label, *tied = said.mode()
+            if image in domains.target.names and label != IGNORE and not tied:
+                index = domains.target.names.index(image)
+                places.positions[index] = np.append(places.positions[index], row * width + column)
+                places.answers[index] = np.append(places.answers[index], label)
+        guesses = self._guesses(net, domains, places)
+        same = np.concatenate(guesses) == np.concatenate(places.answers)
+        score = {"agreement": 100 * float(same.mean())} if len(same) else {}
+        return score | {"held_out": len(same)}
 
     # ------------------------------------------------------------------------ target labels
 
