@@ -15,9 +15,14 @@ from labor_lib.selection.candidates import Candidates, box_sum, greedy, near, sq
 from labor_lib.selection.scores import entropy
 
 
-def window_sizes(height: int, width: int, radius: int) -> Tensor:
-    """Pixels of the (2 radius + 1)^2 window round each pixel that lie in the image: H x W."""
-    return box_sum(torch.ones(height, 1), radius) * box_sum(torch.ones(1, width), radius)
+def window_cuts(like: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """2 radius + 1 over the rows, and over the columns, that a window has inside the image.
+
+    like: H x W -> H x 1 and 1 x W; both are 1 but near the border.
+    """
+    ones = torch.ones_like(like, dtype=torch.float)
+    rows, columns = ((2 * radius + 1) / box_sum(x, radius) for x in (ones[:, :1], ones[:1]))
+    return rows, columns
 
 
 def impurity(predicted: Tensor, classes: int, radius: int) -> Tensor:
@@ -25,18 +30,26 @@ def impurity(predicted: Tensor, classes: int, radius: int) -> Tensor:
 
     predicted: H x W class numbers. The window is cut at the border. The counts are whole numbers,
     so that -n/s log(n/s) comes from a table: s is the full window's size, and a window of N pixels
-    has the entropy s/N (sum of these) - log s/N.
+    has the entropy s/N (sum of these) - log s/N; s/N is a product of rows and columns. Small
+    windows count two classes at once, as the two digits of one number.
     """
-    full = (2 * radius + 1) ** 2
-    shares = torch.arange(full + 1, device=predicted.device) / full
+    device, full = predicted.device, (2 * radius + 1) ** 2
+    shares = torch.arange(full + 1, device=device) / full
     table = -shares * (shares + 1e-6).log()
-    count_type = torch.uint8 if full < 256 else torch.int32
-    total = torch.zeros(predicted.numel(), device=predicted.device)
-    for k in range(classes):
-        counts = box_sum((predicted == k).to(count_type), radius)
+    step = 2 if (full + 1) ** 2 <= 256 else 1
+    if step == 2:
+        table = (table[:, None] + table).flatten()
+    total = torch.zeros(predicted.numel(), device=device)
+    numbers = predicted.flatten().int()
+    for k in range(0, classes, step):
+        worth = torch.zeros(classes + 1, dtype=torch.uint8, device=device)
+        worth[k], worth[k + step - 1] = full + 1 if step == 2 else 1, 1
+        here = worth.index_select(0, numbers).view(predicted.shape)
+        counts = box_sum(here if full < 256 else here.int(), radius)
         total += table.index_select(0, counts.flatten().int())
-    cut = full / window_sizes(*predicted.shape, radius).to(predicted.device)
-    return cut * total.view(predicted.shape) - cut.log()
+    rows, columns = window_cuts(predicted, radius)
+    total = total.view(predicted.shape).mul_(rows).mul_(columns)
+    return total.sub_(rows.log()).sub_(columns.log())
 
 
 def region_score(image: Candidates, radius: int = 1) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,10 +57,11 @@ def region_score(image: Candidates, radius: int = 1) -> tuple[Tensor, Tensor, Te
 
     Score = impurity x uncertainty, the window's mean entropy; both entropies divided by log C.
     """
-    classes, height, width = image.probs.shape
+    classes = len(image.probs)
     impure = impurity(image.predicted, classes, radius) / math.log(classes)
-    sizes = window_sizes(height, width, radius).to(image.probs.device)
-    uncertain = box_sum(entropy(image), radius) / sizes / math.log(classes)
+    rows, columns = window_cuts(image.predicted, radius)
+    uncertain = box_sum(entropy(image), radius).mul_(rows).mul_(columns)
+    uncertain /= (2 * radius + 1) ** 2 * math.log(classes)
     return impure * uncertain, impure, uncertain
 
 

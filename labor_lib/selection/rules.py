@@ -27,13 +27,12 @@ def weak_points(image: Candidates) -> Tensor:
     After the points of weak domain adaptation (Paul et al., ECCV 2020), where a person clicks one
     random pixel of each class that is there: here the network says which are.
     """
-    free = image.predicted.flatten()[~image.taken.flatten()]
     where = (~image.taken).flatten().nonzero()[:, 0]
-    order = torch.randperm(len(where), generator=image.generator).to(where.device)
-    sizes = torch.bincount(free.int(), minlength=len(image.probs))
+    where = where[torch.randperm(len(where), generator=image.generator).to(where.device)]
+    predicted = image.predicted.flatten()[where]
+    sizes = torch.bincount(predicted.int(), minlength=len(image.probs))
     classes = sizes.argsort(descending=True, stable=True)[: image.budget].tolist()
-    found = [where[order[free[order] == k][:1]] for k in classes]
-    return torch.cat(found).sort().values
+    return torch.cat([where[predicted == k][:1] for k in classes]).sort().values
 
 
 def core_set(image: Candidates, pool: int = 2048) -> Tensor:
