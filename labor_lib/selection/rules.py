@@ -13,7 +13,7 @@ from labor_lib.selection.labor import ppl, ppl_filled, representative_points, sp
 from labor_lib.selection.ripu import ripu_points, ripu_regions
 from labor_lib.selection.scores import Rule, best, sampled, spaced
 
-__all__ = ["COMPARE", "FLAVOURS", "RULES", "SCORES", "Candidates", "representative_points"]
+__all__ = ["COMPARE", "RULES", "SCORED", "Candidates", "representative_points"]
 
 
 def random(image: Candidates) -> Tensor:
@@ -73,6 +73,10 @@ SCORES = {
     "discrepancy": scores.discrepancy,
 }
 FLAVOURS = {"": best, "_sampled": sampled, "_spaced": spaced}
+SCORED = {
+    name + end: make(score) for name, score in SCORES.items() for end, make in FLAVOURS.items()
+}
+margin = SCORED["margin"]
 
 RULES: dict[str, Rule] = {
     "spl": spl,
@@ -84,11 +88,7 @@ RULES: dict[str, Rule] = {
     "core_set": core_set,
     "ripu_points": ripu_points,
     "ripu_regions": ripu_regions,
-    **{
-        name + end: flavour(score)
-        for name, score in SCORES.items()
-        for end, flavour in FLAVOURS.items()
-    },
+    **SCORED,
 }
+# rules that compare two classifiers: a method with one has a pixel selector
 COMPARE = {"spl", "spl_spaced", "ppl", "ppl_filled", *(f"discrepancy{end}" for end in FLAVOURS)}
-margin = RULES["margin"]
