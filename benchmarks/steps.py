@@ -89,7 +89,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|")
     for method in METHODS.values():
-        if method.trains_as or method.steps_factor > 1 or method.pixels:
+        if method.trains_as or method.steps_factor > 1 or method.pixels or method.arena:
             continue
         material = (
             domains.source if method.source else None,

@@ -16,8 +16,10 @@ from labor_lib.errors import InputError
 from labor_lib.methods.iast import write_pseudo_labels
 from labor_lib.methods.labor import PixelSelector, train_selector
 from labor_lib.nets.deeplab import SmallDeepLab
+from labor_lib.selection import ripu, scores
+from labor_lib.selection.candidates import box_sum, disc, greedy, near, square
 from labor_lib.selection.record import Masks, Selection
-from labor_lib.selection.rules import RULES, Candidates
+from labor_lib.selection.rules import COMPARE, RULES, SCORED, Candidates
 from labor_lib.selection.select import select
 
 SIZE = (9, 11)
@@ -38,11 +40,19 @@ def random_case(seed, images=3, classes=6, size=SIZE, taken_share=0.3, absent=()
     return first, second, torch.rand(images, *size) < taken_share
 
 
+def candidates(one, two, budget, gone, numbers, void=None) -> Candidates:
+    """With features at half the size, and some mean probabilities."""
+    return Candidates(
+        one, two, budget, gone, numbers, lambda: F.avg_pool2d(one[None], 2)[0], void,
+        lambda: torch.linspace(0.1, 0.3, len(one)),
+    )  # fmt: skip
+
+
 def ask(rule, first, second, budget, taken, seed=0) -> Selection:
     """The rule on every image, with one generator for all."""
     numbers = generator(seed)
     cases = zip(first, second, taken, strict=True)
-    images = (Candidates(one, two, budget, gone, numbers) for one, two, gone in cases)
+    images = (candidates(one, two, budget, gone, numbers) for one, two, gone in cases)
     return Selection(tuple(taken.shape[1:]), [RULES[rule](one).numpy() for one in images])
 
 
@@ -61,34 +71,262 @@ def disagreement(first, second, taken):
     return found
 
 
+EXACT = {"spl", "random", "core_set", *(name for name in SCORED if "spaced" not in name)}
+DRAWS = {"spl", "spl_spaced", "random", "weak_points", *(n for n in SCORED if "sampled" in n)}
+
+
+def blank(values, position, shape, value):
+    """Set what is round a flat position, by loops."""
+    row, column = divmod(position, values.shape[1])
+    for i, j in zip(*np.nonzero(shape), strict=True):
+        place = (row + i - len(shape) // 2, column + j - len(shape) // 2)
+        if 0 <= place[0] < values.shape[0] and 0 <= place[1] < values.shape[1]:
+            values[place] = value
+
+
+def allowed(rule, image) -> np.ndarray:
+    """Flat positions that a rule may ask, by what its text says."""
+    free = ~image.taken.numpy()
+    if rule in ("spl", "ppl", "spl_spaced", "ppl_filled"):
+        free &= (image.first.argmax(0) != image.second.argmax(0)).numpy()
+    reach = {"spl_spaced": square(4), "ppl_filled": square(4), "ripu_points": square(1)}
+    shape = disc(4) if rule in SCORED and "spaced" in rule else reach.get(rule, square(0))
+    for position in np.flatnonzero(image.taken):
+        blank(free, position, shape, False)
+    return np.flatnonzero(free)
+
+
 @pytest.mark.parametrize("budget", [1, 7, 10_000])
 @pytest.mark.parametrize("rule", RULES)
 def test_budget_and_taken_are_respected(rule, budget):
     first, second, taken = random_case(1, images=4)
+    taken[0] = False
+    taken[0, 2, 3] = True  # of the spaced ones something is left here
     taken[1] = True  # nothing left to ask; its neighbours are not disturbed
     first[2] = second[2]  # the classifiers agree
     asked = ask(rule, first, second, budget, taken)
     assert (len(asked), asked.size) == (4, SIZE)
     for i, positions in enumerate(asked.positions):
+        image = Candidates(first[i], second[i], budget, taken[i])
+        may = allowed(rule, image)
         assert positions.dtype == np.int64
-        free = (~taken[i]).sum().item()
-        if rule in ("ppl", "spl"):
-            free = len(disagreement(first, second, taken)[i])
-        assert (0 < len(positions) <= min(budget, free)) if free else not len(positions)
-        assert rule == "ppl" or len(positions) == min(budget, free)
-        assert len(set(positions.tolist())) == len(positions)
-        assert not taken[i].flatten()[positions].any()
+        assert np.isin(positions, may).all()
+        assert (np.diff(positions) > 0).all()
+        assert (0 < len(positions) <= min(budget, len(may))) if len(may) else not len(positions)
+        if rule in EXACT or rule == "spl_spaced":
+            assert len(positions) == min(budget, len(may))
+        elif budget > len(may) and ("spaced" in rule or rule in ("ppl_filled", "ripu_points")):
+            # nothing more could be asked: all is asked or lies round what is
+            after = replace(image, taken=image.taken.clone())
+            after.taken.view(-1)[positions] = True
+            assert not len(allowed(rule, after))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_same_generator_same_question(rule):
-    first, second, taken = random_case(2)
+    first, second, taken = random_case(2, taken_share=0.02, size=(18, 22))
     one, again = (ask(rule, first, second, 5, taken, seed=3) for _ in range(2))
     other = ask(rule, first, second, 5, taken, seed=4)
     assert all(map(np.array_equal, one.positions, again.positions))
     same = all(map(np.array_equal, one.positions, other.positions))
-    if rule in ("spl", "random", "ppl", "margin"):
-        assert same == (rule in ("ppl", "margin"))  # these two draw nothing
+    assert same == (rule not in DRAWS)
+    for i, positions in enumerate(one.positions):  # alone, and in another order of memory
+        if rule not in DRAWS:
+            parts = (x[i].permute(1, 2, 0).contiguous().permute(2, 0, 1) for x in (first, second))
+            alone = RULES[rule](candidates(*parts, 5, taken[i].clone(), generator()))
+            np.testing.assert_array_equal(alone.numpy(), positions)
+
+
+# ------------------------------------------------------------------------------ tools and scores
+def greedily(values, number, shape, before=()):
+    """The straightforward loop: search the whole image, set what is round the choice to -inf."""
+    values, chosen = values.astype(float).copy(), []
+    for position in before:
+        blank(values, position, shape, -np.inf)
+    while len(chosen) < number and values.max() > -np.inf:
+        chosen.append(int(values.argmax()))
+        blank(values, chosen[-1], shape, -np.inf)
+    return chosen
+
+
+@pytest.mark.parametrize("shape", [square(0), square(1), square(4), disc(2), disc(5)])
+@pytest.mark.parametrize("levels", [1, 4, 10**6])  # few levels: many ties
+def test_greedy_choice_is_that_of_the_loop(shape, levels):
+    numbers = np.random.default_rng(levels)
+    for number in (0, 1, 5, 40, 2000):
+        values = np.floor(numbers.random((23, 31)) * levels).astype(np.float32) - levels / 2
+        values[numbers.random((23, 31)) < 0.2] = -np.inf
+        before = torch.from_numpy(numbers.random((23, 31)) < 0.01)
+        expected = greedily(values, number, shape, np.flatnonzero(before))
+        assert greedy(torch.from_numpy(values), number, shape, before).tolist() == expected
+    assert greedy(torch.full((3, 4), -torch.inf), 2, shape).tolist() == []
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 4, 9])
+def test_window_sums(radius):
+    values = torch.randint(-5, 9, (7, 12), generator=generator(radius))
+    expected = torch.empty_like(values)
+    for i in range(7):
+        for j in range(12):
+            rows = slice(max(0, i - radius), i + radius + 1)
+            expected[i, j] = values[rows, max(0, j - radius) : j + radius + 1].sum()
+    assert torch.equal(box_sum(values, radius), expected)
+    points = values == 8
+    reach = [(abs(i - r) <= radius) & (abs(j - c) <= radius)
+             for i, j in [np.ogrid[:7, :12]] for r, c in points.nonzero().tolist()]  # fmt: skip
+    np.testing.assert_array_equal(near(points, radius).numpy(), np.any(reach, axis=0))
+
+
+def test_scores_by_hand():
+    p = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0]]).T[:, None]  # C x 1 x 3
+    q = torch.tensor([[0.1, 0.7, 0.2], [0.2, 0.2, 0.6], [0.0, 0.0, 1.0]]).T[:, None]
+    one, two = Candidates(p, p, 1), Candidates(p, q, 1)
+    one.compute_class_means = lambda: torch.tensor([0.5, 0.4, 0.1])
+    entropies = [-sum(x * math.log(x) for x in column if x) for column in p[:, 0].T.tolist()]
+    for found, expected in (
+        (scores.entropy(one), entropies),
+        (scores.least_confidence(one), [-0.5, -0.6, -1.0]),
+        (scores.margin(one), [-0.2, -0.4, -1.0]),
+        (scores.balanced_margin(one), [0.6 / 16, 1 / 3 / 1.6**2, 0.0]),
+        (scores.discrepancy(two), [0.8 / 3, 0.0, 2 / 3]),
+    ):
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [name for name in SCORED if "sampled" not in name])
+def test_ties_go_to_the_first_pixel(rule):
+    """Three kinds of pixels; or all alike, where nothing but the place is left."""
+    kinds = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.4, 0.2], [0.3, 0.4, 0.3]])
+    for several in (1, 3):
+        drawn = torch.randint(several, (2, *SIZE), generator=generator(several))
+        one, two = (kinds[part].permute(2, 0, 1) for part in drawn)
+        two = two if rule in COMPARE else one
+        image = candidates(one, two, 6, None, generator())
+        score = getattr(scores, rule.removesuffix("_spaced"))(image).numpy()
+        shape = disc(4) if "spaced" in rule else square(0)
+        assert RULES[rule](image).tolist() == sorted(greedily(score, 6, shape))
+
+
+def test_samples_of_the_best_twentieth():
+    first, second, taken = random_case(20, images=1, size=(40, 30))
+    hits = np.zeros(1200, int)
+    for seed in range(200):
+        hits[ask("margin_sampled", first, second, 6, taken, seed).positions[0]] += 1
+    margins = -scores.margin(Candidates(first[0], second[0], 1)).masked_fill(taken[0], -9).flatten()
+    best = margins.argsort()[:60].numpy()  # a twentieth of all pixels, not of those left
+    assert hits[best].sum() == hits.sum() == 1200
+    assert 0.5 < hits[best].var() / 18 < 1.6  # 200 draws of 6 in 60
+
+
+# ------------------------------------------------------------------------------------------ RIPU
+def test_ripu_by_its_own_code(golden):
+    stored = golden("ripu.npz")
+    probs = torch.from_numpy(stored["logits"])[0].softmax(dim=0)
+    for radius in (1, 4):
+        found = ripu.region_score(Candidates(probs, probs, 1), radius)
+        for name, values in zip(("score", "impurity", "uncertainty"), found, strict=True):
+            np.testing.assert_allclose(values, stored[f"{name}_k{radius}"], atol=1e-4)
+    points = ripu.ripu_points(Candidates(probs, probs, 9), radius=4)
+    np.testing.assert_array_equal(points, np.flatnonzero(stored["pa_selected"]))
+    regions = RULES["ripu_regions"](Candidates(probs, probs, 90))
+    np.testing.assert_array_equal(regions, np.flatnonzero(stored["ra_selected"]))
+
+
+@pytest.mark.parametrize(("classes", "radius"), [(2, 1), (5, 1), (4, 2), (19, 8)])
+def test_impurity_of_any_window(classes, radius):
+    predicted = torch.randint(classes, (14, 20), generator=generator(5)).to(torch.uint8)
+    found = ripu.impurity(predicted, classes, radius)
+    for i, j in ((0, 0), (0, 9), (6, 10), (13, 19), (5, 1)):
+        rows = slice(max(0, i - radius), i + radius + 1)
+        window = predicted[rows, max(0, j - radius) : j + radius + 1].flatten()
+        shares = window.bincount().double() / len(window)
+        expected = torch.special.entr(shares).sum().item()
+        assert found[i, j].item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["ripu_points", "ripu_regions"])
+def test_ripu_by_loops_over_rounds(rule):
+    """Round after round, the border included; the last region is asked in part."""
+    first, _, _ = random_case(21, images=1, size=(24, 30))
+    probs, taken = first[0], torch.zeros(24, 30, dtype=torch.bool)
+    for _ in range(3):
+        image = Candidates(probs, probs, 40, taken)
+        whole, impure, _ = (part.numpy() for part in ripu.region_score(image))
+        if rule == "ripu_regions":
+            score, expected = np.where(near(taken, 1), -np.inf, whole), []
+            for row, column in (divmod(c, 30) for c in greedily(score, 99, square(2))):
+                rows = range(max(row - 1, 0), min(row + 2, 24))
+                columns = range(max(column - 1, 0), min(column + 2, 30))
+                expected += [i * 30 + j for i in rows for j in columns]
+        else:
+            score = impure * scores.entropy(image).numpy()
+            expected = greedily(score, 40, square(1), np.flatnonzero(taken))
+        found = RULES[rule](image).tolist()
+        assert found == sorted(expected[:40])
+        taken.view(-1)[found] = True
+
+
+# ------------------------------------------------------------------------- other choices of points
+def test_core_set_by_loops():
+    first, second, taken = random_case(22, images=2, taken_share=0.05)
+    taken[1] = False
+    for i in range(2):
+        image = candidates(first[i], second[i], 9, taken[i], generator())
+        maps = F.interpolate(image.features[None], SIZE, mode="bilinear")[0].flatten(1).T.double()
+        free, chosen = (~taken[i]).flatten().nonzero()[:, 0].tolist(), []
+        centres = [maps[k] for k in taken[i].flatten().nonzero()[:, 0]] or [maps.mean(dim=0)]
+        for _ in range(9):
+            distances = [min((maps[k] - c).norm().item() for c in centres) for k in free]
+            chosen.append(free.pop(int(np.argmax(distances))))
+            centres.append(maps[chosen[-1]])
+        assert RULES["core_set"](image).tolist() == sorted(chosen)
+
+
+def test_weak_points_are_one_a_class():
+    first, _, taken = random_case(23, images=1, absent=(2,))
+    seen = set()
+    for seed in range(300):
+        image = Candidates(first[0], first[0], 40, taken[0], generator(seed))
+        positions = RULES["weak_points"](image)
+        classes = first[0].argmax(dim=0).flatten()[positions].tolist()
+        assert sorted(classes) == [0, 1, 3, 4, 5]
+        seen |= set(positions.tolist())
+    assert len(seen) > 0.95 * (~taken).sum()  # any of its pixels
+
+
+def test_ppl_filled_by_loops():
+    first, second, taken = random_case(24, images=1, size=(40, 50), taken_share=0.004)
+    void = taken[0] & (torch.rand(40, 50, generator=generator(1)) < 0.3)
+    assert 0 < void.sum() < taken.sum()
+    (mask,) = disagreement(first, second, taken)
+    probs = ((first[0] + second[0]) / 2).flatten(1).T.double().numpy()
+    members: dict[int, list[int]] = {}
+    for position in mask:
+        members.setdefault(int(probs[position].argmax()), []).append(position)
+    order = sorted(members, key=lambda k: (-len(members[k]), k))
+    means = {k: probs[members[k]].mean(axis=0) for k in order}
+
+    def cosine(position, k):
+        v = probs[position]
+        return v @ means[k] / np.linalg.norm(v) / np.linalg.norm(means[k])
+
+    def far(position, others, reach):
+        row, column = divmod(position, 50)
+        return all(max(abs(row - o // 50), abs(column - o % 50)) > reach for o in others)
+
+    asked_before, void_before = (np.flatnonzero(x).tolist() for x in (taken[0], void))
+    expected: list[int] = []
+    for _ in range(99):  # rounds
+        for k in order:
+            free = [p for p in members[k] if far(p, asked_before + expected, 4)]
+            free = [p for p in free if far(p, void_before, 12)]
+            expected += [max(free, key=lambda p: cosine(p, k))] if free else []
+    assert len(expected) > 2 * len(order)
+    for budget in (3, 10, 1000):
+        image = candidates(first[0], second[0], budget, taken[0], generator(), void)
+        assert RULES["ppl_filled"](image).tolist() == sorted(expected[:budget])
+    may = {p for p in mask if far(p, asked_before, 4) and far(p, void_before, 12)}
+    assert set(RULES["spl_spaced"](image).tolist()) == may
 
 
 def test_spl_asks_the_whole_mask():
@@ -315,6 +553,26 @@ def test_a_rule_may_ask_for_features(fabric, tiny, segmenter, target, monkeypatc
         for position in asked.positions[i].tolist():
             row, column = divmod(position, 32)
             assert (row // 4, column // 4) == best
+
+
+def test_a_rule_may_ask_for_class_means_and_voids(fabric, tiny, segmenter, target, monkeypatch):
+    """The means are of the whole split and computed once; void is what has no class."""
+    before = Selection((16, 32), [np.arange(3) + i for i in range(12)])
+    before.answers = [np.array([255, 2, 255], np.uint8) for _ in range(12)]
+    calls, seen = [], []
+    segmenter.backbone.register_forward_hook(lambda *_: calls.append(1))
+
+    def note(image):
+        seen.append((image.class_means, image.void.flatten().nonzero()[:, 0].tolist()))
+        return image.sample(~image.taken)
+
+    monkeypatch.setitem(RULES, "note", note)
+    select(fabric, segmenter, target, tiny, rule="note", budget=3, taken=before, seed=0)
+    assert len(calls) == 2 * math.ceil(12 / 5)
+    probs = torch.cat([one for (one,) in outputs(segmenter, target, tiny)])
+    for i, (means, void) in enumerate(seen):
+        torch.testing.assert_close(means, probs.mean(dim=(0, 2, 3)))
+        assert void == [i, i + 2]
 
 
 def test_masks_are_where_the_classifiers_disagree(fabric, tiny, segmenter, target, tmp_path):

@@ -16,7 +16,8 @@ def published(metric: str = "mIoU") -> pd.DataFrame:
     """Published figures in percent, of one metric: "mIoU" (segmentation) or "accuracy".
 
     paper, setting (source -> target), classes (how many there are), method as the paper calls it,
-    network, budget (what was labelled of the target, in words), miou or accuracy.
+    network, budget (what was labelled of the target, in words; pixels counted at the images' native
+    size), miou or accuracy.
     checked: False where the figure is second-hand: read elsewhere, or not verified.
     ours: the method of our registries that does the same, or "".
     source: where the figure was read. Raises InputError for another metric.

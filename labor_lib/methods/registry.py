@@ -27,6 +27,7 @@ from labor_lib.methods.sagnet import (
 from labor_lib.methods.source_only import source_only_step, supervised_step, supervised_target_step
 from labor_lib.nets import digits
 from labor_lib.runtime import seed_everything
+from labor_lib.selection.rules import COMPARE, RULES, SCORED
 from labor_lib.train import Nets, Optimizers, Step
 
 
@@ -63,6 +64,7 @@ class Method:
     steps_factor  times the configuration's stage steps
     scored        the network that is evaluated
     control       answers a question about another method; "all" does not stand for it
+    arena         stands in the comparison of choices of pixels; nor does "all" stand for it
 
     Classification:
     settings     the field of `ClassificationConfig` with its settings
@@ -89,6 +91,7 @@ class Method:
     steps_factor: int = 1
     scored: str = "segmenter"
     control: bool = False
+    arena: bool = False
     settings: str = ""
     pairs: bool = False
     begins_with: str = ""
@@ -183,6 +186,48 @@ def _controls() -> list[Method]:
 
 METHODS |= {method.name: method for method in _controls()}
 
+# --------------------------------------------------------------------------------- the arena
+
+
+def arena_method(rule: str, sees: str, style: Style | None = None) -> Method:
+    """LabOR's network, warm-up, steps and budget, with another choice of pixels.
+
+    rule: of `selection.rules`; one that compares two classifiers gets the pixel selector. sees:
+    "points" or "pixels", whose budget it spends; the method is called `rule`_`sees`, or as the rule
+    where this is made for one of them. Raises InputError for others.
+    """
+    if rule not in RULES or sees not in ("points", "pixels"):
+        raise InputError(f"no rule '{rule}' for '{sees}': choose from {', '.join(RULES)}")
+    words = [word.upper() if word in ("ripu", "ppl", "spl") else word for word in rule.split("_")]
+    title = " ".join(words)
+    return Method(
+        f"{rule}_{sees}" if rule in SCORED else rule,
+        f"{title}, {sees}" if rule in SCORED else title,
+        labor_step, sees=sees, adapts=True, rule=rule, style=style, arena=True,
+        selector="selector" if rule in COMPARE else "",
+    )  # fmt: skip
+
+
+def _arena() -> list[Method]:
+    """Every score in every flavour with both budgets, and the rules that are made for one."""
+    rules = {
+        "points": (*SCORED, "weak_points", "core_set", "ripu_points", "ppl_filled"),
+        "pixels": (*SCORED, "ripu_regions", "spl_spaced"),
+    }
+    colours = {
+        "points": ("#0072b2", "#56b4e9", "#009e73"),
+        "pixels": ("#d55e00", "#e69f00", "#cc79a7"),
+    }
+    found = []
+    for sees, names in rules.items():
+        for number, rule in enumerate(names):
+            colour, marker = colours[sees][number % 3], "ov^<>sDpPX*hd"[number // 3]
+            found.append(arena_method(rule, sees, Style(colour, marker, (0, (2, 1)))))
+    return [method for method in found if method.name not in METHODS]
+
+
+METHODS |= {method.name: method for method in _arena()}
+
 MAIN = (
     *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
     "supervised",
@@ -215,8 +260,8 @@ CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
 
 
 def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
-    """Methods by name, "main", "all" and "controls" standing for groups: of segmentation, or with a
-    configuration those that apply to its shift. Raises InputError for others."""
+    """Methods by name; "main", "all", "controls" and "arena" stand for groups: of segmentation, or
+    with a configuration those that apply to its shift. Raises InputError for others."""
     known = METHODS
     if config is not None:
         listed = {name for shift in SHIFTS.values() for name in shift.methods}
@@ -225,18 +270,21 @@ def resolve(names: list[str], config: ClassificationConfig | None = None) -> lis
         own = [name for name, m in CLASSIFICATION.items() if name not in listed and m.sees in given]
         known = {name: CLASSIFICATION[name] for name in (*config.methods, *own)}
     groups = {
-        "all": [name for name in known if not known[name].control],
+        "all": [name for name, m in known.items() if not (m.control or m.arena)],
         "main": list(MAIN if config is None else config.main),
     }
     if config is None:
         groups["controls"] = [name for name in known if known[name].control]
+        in_table = ("random_points", "margin_points", "ppl", "random_pixels", "spl_sampled")
+        groups["arena"] = [name for name in known if known[name].arena or name in in_table]
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
         if name not in known:
             why = "is unknown"
             if config is not None and name in CLASSIFICATION:
                 why = f"does not apply to '{config.shift}'"
-            raise InputError(f"method '{name}' {why}: choose from {', '.join([*known, *groups])}")
+            names = [name for name in known if not known[name].arena]
+            raise InputError(f"method '{name}' {why}: choose from {', '.join([*names, *groups])}")
     return [known[name] for name in dict.fromkeys(flat)]
 
 

@@ -1,106 +1,19 @@
 """Which pixels to ask: pure rules from one image's probabilities to flat positions.
 
-A rule is a function `Candidates -> positions`; a new one is a function here and a line in `RULES`.
+A rule is a function `Candidates -> positions`; a new one is a function and a line in `RULES`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
-from labor_lib.methods.labor import inconsistency_mask
+from labor_lib.selection import scores
+from labor_lib.selection.candidates import Candidates
+from labor_lib.selection.labor import ppl, ppl_filled, representative_points, spl, spl_spaced
+from labor_lib.selection.ripu import ripu_points, ripu_regions
+from labor_lib.selection.scores import Rule, best, sampled, spaced
 
-
-@dataclass
-class Candidates:
-    """What a rule is given of one image.
-
-    first, second: C x H x W probabilities of the selector's two classifiers, or twice those of the
-    segmenter. budget: pixels to ask in this stage. taken: H x W booleans, asked before. generator:
-    of random numbers, on the CPU. compute_features: the network's F x h x w features, computed when
-    a rule reads `features`.
-    """
-
-    first: Tensor
-    second: Tensor
-    budget: int
-    taken: Tensor | None = None
-    generator: Generator = field(default_factory=Generator)
-    compute_features: Callable[[], Tensor] | None = None
-
-    def __post_init__(self):
-        if self.taken is None:
-            self.taken = torch.zeros_like(self.first[0], dtype=torch.bool)
-
-    @cached_property
-    def features(self) -> Tensor:
-        return self.compute_features()
-
-    @cached_property
-    def probs(self) -> Tensor:
-        """Mean of both classifiers: C x H x W."""
-        return (self.first + self.second) / 2
-
-    @cached_property
-    def mask(self) -> Tensor:
-        """Where the classifiers disagree and nothing was asked before: H x W booleans."""
-        return inconsistency_mask(self.first[None], self.second[None])[0] & ~self.taken
-
-    def highest(self, scores: Tensor) -> Tensor:
-        """The positions, at most `budget`, of the highest finite scores; scores: H x W."""
-        best = scores.flatten().topk(min(self.budget, scores.numel()))
-        return best.indices[best.values.isfinite()].sort().values
-
-    def sample(self, allowed: Tensor) -> Tensor:
-        """At most `budget` of the allowed positions, uniformly; allowed: H x W booleans."""
-        scores = torch.rand(allowed.shape, generator=self.generator).to(allowed.device)
-        return self.highest(scores.masked_fill(~allowed, -torch.inf))
-
-
-Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, rising
-
-
-def spl(image: Candidates) -> Tensor:
-    """SPL: the pixels where the classifiers disagree (LabOR, section 3.3).
-
-    A mask of more pixels than the budget is sampled uniformly. For the paper's whole mask the
-    budget is only a cap; sampling a larger mask spreads the questions, where a small one follows a
-    few borders (not in the paper).
-    """
-    return image.sample(image.mask)
-
-
-def ppl(image: Candidates) -> Tensor:
-    """PPL: one point per predicted class, the uncertain pixel nearest to the class's mean.
-
-    D(k) = pixels of the mask predicted k; mu(k) = mean of their probability vectors; the pixel of
-    D(k) with the highest cosine to mu(k) is asked (LabOR, section 3.4). The paper does not say
-    whose probabilities: we take the mean of both classifiers. Pixels asked before are left out of
-    D(k) and of its mean. Where there are more classes than `budget`, the largest D(k) are served.
-    """
-    where = image.mask.flatten().nonzero()[:, 0]
-    points = representative_points(image.probs.flatten(1).T[where])
-    return where[points[: image.budget]].sort().values
-
-
-def representative_points(vectors: Tensor) -> Tensor:
-    """For each predicted class the index of its most representative vector, largest class first.
-
-    vectors: n x C probabilities of the uncertain pixels of one image -> at most C indices.
-    """
-    predicted = vectors.argmax(dim=1)
-    points = []
-    sizes = torch.bincount(predicted, minlength=vectors.shape[1])
-    for k in sizes.argsort(descending=True, stable=True).tolist():
-        members = (predicted == k).nonzero()[:, 0]
-        if len(members):
-            prototype = vectors[members].mean(dim=0, keepdim=True)
-            similarity = F.cosine_similarity(vectors[members], prototype)
-            points.append(members[similarity.argmax()])
-    return torch.stack(points) if points else torch.empty(0, dtype=torch.long)
+__all__ = ["COMPARE", "RULES", "SCORED", "Candidates", "representative_points"]
 
 
 def random(image: Candidates) -> Tensor:
@@ -108,10 +21,74 @@ def random(image: Candidates) -> Tensor:
     return image.sample(~image.taken)
 
 
-def margin(image: Candidates) -> Tensor:
-    """The smallest difference between the two most probable classes (Scheffer et al., 2001)."""
-    two = image.probs.topk(2, dim=0).values  # 2 x H x W
-    return image.highest((two[1] - two[0]).masked_fill(image.taken, -torch.inf))
+def weak_points(image: Candidates) -> Tensor:
+    """A random pixel of each predicted class, the largest class first: at most `budget`.
+
+    After the points of weak domain adaptation (Paul et al., ECCV 2020), where a person clicks one
+    random pixel of each class that is there: here the network says which are.
+    """
+    where = (~image.taken).flatten().nonzero()[:, 0]
+    where = where[torch.randperm(len(where), generator=image.generator).to(where.device)]
+    predicted = image.predicted.flatten()[where]
+    sizes = torch.bincount(predicted.int(), minlength=len(image.probs))
+    classes = sizes.argsort(descending=True, stable=True)[: image.budget].tolist()
+    return torch.cat([where[predicted == k][:1] for k in classes]).sort().values
 
 
-RULES: dict[str, Rule] = {"spl": spl, "ppl": ppl, "random": random, "margin": margin}
+def core_set(image: Candidates, pool: int = 2048) -> Tensor:
+    """Core-set: the pixel farthest in feature space from all that are asked, again and again.
+
+    k-centre greedy (Sener and Savarese, ICLR 2018), within the image: centres are the pixels asked
+    before, at first the mean. Chooses from a uniform sample of at least `pool` pixels and four
+    times the budget. Meant for points: its time grows with the square of the budget.
+    """
+    height, width = image.taken.shape
+
+    def features(positions):  # flat positions -> n x F, bilinear
+        rows, columns = positions // width, positions % width
+        places = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
+        options = {"padding_mode": "border", "align_corners": False}
+        return F.grid_sample(image.features[None], places[None, None], **options)[0, :, 0].T
+
+    where = image.sample(~image.taken, max(pool, 4 * image.budget))
+    if len(where) == 0:
+        return where
+    vectors = features(where)
+    before = image.taken.flatten().nonzero()[:, 0]
+    centres = features(before) if len(before) else vectors.mean(dim=0, keepdim=True)
+    distances = torch.cdist(vectors, centres).amin(dim=1)
+    chosen = []
+    for _ in range(min(image.budget, len(where))):
+        chosen.append(distances.argmax())
+        distances = distances.minimum((vectors - vectors[chosen[-1]]).norm(dim=1))
+        distances[chosen[-1]] = -1.0  # not even where all others are equal to it
+    return where[torch.stack(chosen)].sort().values
+
+
+SCORES = {
+    "entropy": scores.entropy,
+    "least_confidence": scores.least_confidence,
+    "margin": scores.margin,
+    "balanced_margin": scores.balanced_margin,
+    "discrepancy": scores.discrepancy,
+}
+FLAVOURS = {"": best, "_sampled": sampled, "_spaced": spaced}
+SCORED = {
+    name + end: make(score) for name, score in SCORES.items() for end, make in FLAVOURS.items()
+}
+margin = SCORED["margin"]
+
+RULES: dict[str, Rule] = {
+    "spl": spl,
+    "spl_spaced": spl_spaced,
+    "ppl": ppl,
+    "ppl_filled": ppl_filled,
+    "random": random,
+    "weak_points": weak_points,
+    "core_set": core_set,
+    "ripu_points": ripu_points,
+    "ripu_regions": ripu_regions,
+    **SCORED,
+}
+# rules that compare two classifiers: a method with one has a pixel selector
+COMPARE = {"spl", "spl_spaced", "ppl", "ppl_filled", *(f"discrepancy{end}" for end in FLAVOURS)}

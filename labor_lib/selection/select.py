@@ -1,6 +1,7 @@
 """One selection of a whole split: predict, let a rule choose, image by image."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder
-from labor_lib.methods.labor import PixelSelector, inconsistency_mask
+from labor_lib.labels import IGNORE
+from labor_lib.methods.labor import PixelSelector
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import derive_seed
 from labor_lib.selection.record import Masks, Selection
@@ -56,16 +58,31 @@ def select(
 
     Also returns the inconsistency masks, which are empty for a segmenter.
     """
+
+    @cache  # a pass over the split, in the first rule that reads it
+    def class_means() -> Tensor:
+        pairs = paired_probabilities(fabric, net, folder, config)
+        total = sum(((one + two) / 2).mean(dim=(2, 3)).sum(dim=0) for one, two, _ in pairs)
+        return total / len(folder)
+
     positions, packed = [], []
     for one, two, features in paired_probabilities(fabric, net, folder, config):
-        packed.append(np.packbits(inconsistency_mask(one, two).flatten(1).cpu().numpy(), axis=1))
         for i in range(len(one)):  # one by one: the choice is the same at any batch size
             number = len(positions)
             before = torch.from_numpy(taken.mask(number)).to(one.device)
-            generator = torch.Generator().manual_seed(derive_seed(seed, number))
+            answers = torch.from_numpy(taken.labels(number)).to(one.device)
+            first = one[i]
             image = Candidates(
-                one[i], two[i], budget, before, generator, lambda i=i, get=features: get(i)
+                first,
+                first if two is one else two[i],
+                budget,
+                before,
+                torch.Generator().manual_seed(derive_seed(seed, number)),
+                lambda i=i, get=features: get(i),
+                void=before & (answers == IGNORE),
+                compute_class_means=class_means,
             )
+            packed.append(np.packbits(image.disagreement.flatten().cpu().numpy()))
             positions.append(RULES[rule](image).cpu().numpy())
     size = tuple(config.data.target_size)
-    return Selection(size, positions), Masks(size, np.concatenate(packed))
+    return Selection(size, positions), Masks(size, np.stack(packed))

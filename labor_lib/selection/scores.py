@@ -1,0 +1,114 @@
+"""How uncertain each pixel is, and the ways to choose by it.
+
+A score is a function `Candidates -> H x W`, higher where a label is expected to teach more. A
+flavour turns it into a rule; each works with every score.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from labor_lib.selection.candidates import Candidates, disc, greedy, highest, in_strips
+
+Score = Callable[[Candidates], Tensor]
+Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, rising
+
+
+def entropy(image: Candidates) -> Tensor:
+    """-sum p log(p + 1e-6), in nats; the constant is RIPU's."""
+
+    def reduce(strip):
+        return -((strip + 1e-6).log_().mul_(strip)).sum(dim=0)
+
+    return in_strips(reduce, image.probs)
+
+
+def least_confidence(image: Candidates) -> Tensor:
+    """Minus the highest probability (Lewis and Gale, 1994)."""
+    return -image.probs.amax(dim=0)
+
+
+def _two_best(strip: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest and the second highest probability: C x h x W -> twice h x W."""
+    best, second = strip[0].clone(), torch.full_like(strip[0], -torch.inf)
+    for values in strip[1:]:
+        torch.maximum(second, torch.minimum(best, values), out=second)
+        torch.maximum(best, values, out=best)
+    return best, second
+
+
+def margin(image: Candidates) -> Tensor:
+    """Minus the difference between the two most probable classes (Scheffer et al., 2001)."""
+
+    def reduce(strip):
+        best, second = _two_best(strip)
+        return second - best
+
+    return in_strips(reduce, image.probs)
+
+
+def balanced_margin(image: Candidates, nu: float = 6.0) -> Tensor:
+    """MulActSeg's class-balanced margin (Hwang et al., NeurIPS 2023): rare classes come first.
+
+    p2 / p1 of the two most probable classes, times (nu m + 1)^-2 of the most probable one, m its
+    mean probability over the split. nu: 6 is theirs on Cityscapes, 12 on PASCAL VOC.
+    """
+
+    def reduce(strip):
+        best, second = _two_best(strip)
+        return second / best
+
+    weights = (nu * image.class_means + 1) ** -2
+    return in_strips(reduce, image.probs) * weights[image.predicted.int()]
+
+
+def discrepancy(image: Candidates) -> Tensor:
+    """MCD's discrepancy of the two classifiers in each pixel: mean over classes of |p1 - p2|.
+
+    Its region is where LabOR's mask is, but a soft one (Saito et al., CVPR 2018, eq. 1).
+    """
+    return (image.first - image.second).abs_().mean(dim=0)
+
+
+# ------------------------------------------------------------------------------------ flavours
+
+
+def best(score: Score) -> Rule:
+    """The pixels of the highest scores."""
+
+    def rule(image: Candidates) -> Tensor:
+        return image.highest(score(image).masked_fill(image.taken, -torch.inf))
+
+    return rule
+
+
+def sampled(score: Score, share: float = 0.05) -> Rule:
+    """A uniform sample of the image's `share` of the highest scores (PixelPick, Shin et al., 2021).
+
+    Similar pixels have similar scores; a sample is spread over more of them. A budget beyond
+    `share` takes the highest scores alone.
+    """
+
+    def rule(image: Candidates) -> Tensor:
+        scores = score(image).masked_fill(image.taken, -torch.inf)
+        part = highest(scores, max(image.budget, math.ceil(share * scores.numel())))
+        chosen = torch.randperm(len(part), generator=image.generator)[: image.budget]
+        return part[chosen.to(part.device)].sort().values
+
+    return rule
+
+
+def spaced(score: Score, radius: int = 4) -> Rule:
+    """The highest scores, none within `radius` pixels of another or of a pixel asked before.
+
+    The disc round each choice is left out of the next one. Fewer than the budget are asked where
+    no pixel outside the discs is left.
+    """
+
+    def rule(image: Candidates) -> Tensor:
+        chosen = greedy(score(image), image.budget, disc(radius), before=image.taken)
+        return torch.from_numpy(chosen).sort().values
+
+    return rule
