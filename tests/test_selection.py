@@ -175,6 +175,7 @@ def test_window_sums(radius):
     reach = [(abs(i - r) <= radius) & (abs(j - c) <= radius)
              for i, j in [np.ogrid[:7, :12]] for r, c in points.nonzero().tolist()]  # fmt: skip
     np.testing.assert_array_equal(near(points, radius).numpy(), np.any(reach, axis=0))
+    assert ["".join(".x"[x] for x in row) for row in disc(2)[:3]] == ["..x..", ".xxx.", "xxxxx"]
 
 
 def test_scores_by_hand():
