@@ -175,7 +175,7 @@ def test_window_sums(radius):
     reach = [(abs(i - r) <= radius) & (abs(j - c) <= radius)
              for i, j in [np.ogrid[:7, :12]] for r, c in points.nonzero().tolist()]  # fmt: skip
     np.testing.assert_array_equal(near(points, radius).numpy(), np.any(reach, axis=0))
-    assert ["".join(".x"[x] for x in row) for row in disc(2)[:3]] == ["..x..", ".xxx.", "xxxxx"]
+    assert [row.nonzero()[0].tolist() for row in disc(2)[:3]] == [[2], [1, 2, 3], [0, 1, 2, 3, 4]]
 
 
 def test_scores_by_hand():
@@ -394,16 +394,6 @@ def test_samples_are_uniform(rule):
     deviations = (hits[allowed] - images * share) / math.sqrt(images * share * (1 - share))
     assert np.abs(deviations).max() < 4.5
     assert 0.3 < (deviations**2).mean() < 2.5  # neither biased nor a fixed cycle
-
-
-def test_margin_asks_the_smallest():
-    first, second, taken = random_case(15)
-    asked = ask("margin", first, second, 8, taken)
-    probs = np.sort(((first + second) / 2).flatten(2).numpy(), axis=1)
-    margins = probs[:, -1] - probs[:, -2]
-    margins[taken.flatten(1).numpy()] = np.inf
-    for i, positions in enumerate(asked.positions):
-        assert set(positions.tolist()) == set(np.argsort(margins[i])[:8].tolist())
 
 
 def answered(counts, seed=0) -> Selection:
