@@ -87,6 +87,7 @@ bench: $(READY)  ## time per step, stage and click on this machine
 	$(PY) -m benchmarks.steps
 	$(PY) -m benchmarks.widgets
 	$(PY) -m benchmarks.family
+	$(PY) -m benchmarks.selection
 
 $(READY): requirements.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv

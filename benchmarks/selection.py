@@ -29,7 +29,7 @@ PIXELS = 0.022  # of an image, in five rounds
 POINTS = math.ceil(40 / 5 / (1280 * 640) * 2048 * 1024)  # a round, as RIPU's code counts
 
 
-def probabilities(size: tuple[int, int], maps: int, noise: float = 0.3) -> list[Tensor]:
+def probabilities(size: tuple[int, int], maps: int, noise: float = 0.15) -> list[Tensor]:
     """Smooth maps that differ a little: each C x H x W."""
     generator = Generator().manual_seed(0)
 

@@ -5,9 +5,10 @@ rows that stay in the processor's cache, window sums take a few additions whatev
 pixels are chosen one after the other without a search of the whole image for each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
@@ -125,7 +126,8 @@ def box_sum(values: Tensor, radius: int) -> Tensor:
 
 def near(points: Tensor, radius: int) -> Tensor:
     """Within `radius` rows and columns of one of the points: H x W booleans, twice."""
-    return box_sum(points.int(), radius) > 0
+    counts = torch.uint8 if (2 * radius + 1) ** 2 < 256 else torch.int32
+    return box_sum(points.to(counts), radius) > 0
 
 
 def highest(scores: Tensor, number: int) -> Tensor:
@@ -184,10 +186,10 @@ class Blanks:
 
 def greedy(
     scores: Tensor, number: int, shape: np.ndarray, before: Tensor | None = None
-) -> np.ndarray:
+) -> Iterator[int]:
     """Flat positions by score, highest first, a `shape` round each one left out of the next choice.
 
-    Chooses what `number` searches for the image's highest score would (of equal ones the first),
+    Yields what `number` searches for the image's highest score would (of equal ones the first),
     each setting the scores round what it found to -inf; ends where only -inf is left. As a choice
     leaves out no more pixels than `shape` has, the `number` x that many highest scores suffice.
     before: H x W booleans, what counts as chosen already.
@@ -197,13 +199,8 @@ def greedy(
     if before is not None:
         for position in before.flatten().nonzero()[:, 0].tolist():
             blanks.blank(position)
-    flat = np.where(blanks.free, grid, -np.inf).reshape(-1)
+    flat = (grid if before is None else np.where(blanks.free, grid, -np.inf)).reshape(-1)
     enough = flat.size - min(max(1, number) * int(shape.sum()), flat.size)
     candidates = np.flatnonzero(flat >= max(np.partition(flat, enough)[enough], LOWEST))
-    chosen = []
-    for position in candidates[np.argsort(-flat[candidates], kind="stable")].tolist():
-        if len(chosen) == number:
-            break
-        if blanks.choose(position):
-            chosen.append(position)
-    return np.array(chosen, np.int64)
+    order = candidates[np.argsort(-flat[candidates], kind="stable")].tolist()
+    yield from islice(filter(blanks.choose, order), number)

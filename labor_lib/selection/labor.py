@@ -93,7 +93,7 @@ def ppl_filled(image: Candidates) -> Tensor:
         if not found:
             break
         chosen += found
-    return torch.tensor(chosen[: image.budget], dtype=torch.long).sort().values
+    return torch.tensor(sorted(chosen[: image.budget]), dtype=torch.long)
 
 
 def spl_spaced(image: Candidates) -> Tensor:

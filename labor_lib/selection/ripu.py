@@ -58,7 +58,7 @@ def region_score(image: Candidates, radius: int = 1) -> tuple[Tensor, Tensor, Te
     Score = impurity x uncertainty, the window's mean entropy; both entropies divided by log C.
     """
     classes = len(image.probs)
-    impure = impurity(image.predicted, classes, radius) / math.log(classes)
+    impure = impurity(image.predicted, classes, radius).div_(math.log(classes))
     rows, columns = window_cuts(image.predicted, radius)
     uncertain = box_sum(entropy(image), radius).mul_(rows).mul_(columns)
     uncertain /= (2 * radius + 1) ** 2 * math.log(classes)
@@ -74,7 +74,7 @@ def ripu_points(image: Candidates, radius: int | None = None) -> Tensor:
         radius = max(1, round(32 * image.taken.shape[1] / 2048))
     scores = entropy(image) * impurity(image.predicted, len(image.probs), radius)
     chosen = greedy(scores, image.budget, square(radius), before=image.taken)
-    return torch.from_numpy(chosen).sort().values
+    return torch.tensor(sorted(chosen), dtype=torch.long)
 
 
 def ripu_regions(image: Candidates, radius: int = 1) -> Tensor:
@@ -88,10 +88,10 @@ def ripu_regions(image: Candidates, radius: int = 1) -> Tensor:
     centres = greedy(score, math.ceil(image.budget / smallest), square(2 * radius))
     height, width = image.taken.shape
     asked: list[int] = []
-    for row, column in (divmod(centre, width) for centre in centres.tolist()):
+    for row, column in (divmod(centre, width) for centre in centres):
         rows = range(max(0, row - radius), min(height, row + radius + 1))
         columns = range(max(0, column - radius), min(width, column + radius + 1))
         asked += [i * width + j for i in rows for j in columns]
         if len(asked) >= image.budget:
             break
-    return torch.tensor(asked[: image.budget], dtype=torch.long).sort().values
+    return torch.tensor(sorted(asked[: image.budget]), dtype=torch.long)

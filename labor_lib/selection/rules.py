@@ -27,12 +27,13 @@ def weak_points(image: Candidates) -> Tensor:
     After the points of weak domain adaptation (Paul et al., ECCV 2020), where a person clicks one
     random pixel of each class that is there: here the network says which are.
     """
-    where = (~image.taken).flatten().nonzero()[:, 0]
-    where = where[torch.randperm(len(where), generator=image.generator).to(where.device)]
-    predicted = image.predicted.flatten()[where]
-    sizes = torch.bincount(predicted.int(), minlength=len(image.probs))
-    classes = sizes.argsort(descending=True, stable=True)[: image.budget].tolist()
-    return torch.cat([where[predicted == k][:1] for k in classes]).sort().values
+    sizes = image.predicted[~image.taken].int().bincount(minlength=len(image.probs))
+    found = []
+    for k in sizes.argsort(descending=True, stable=True)[: image.budget].tolist():
+        members = ((image.predicted == k) & ~image.taken).flatten().nonzero()[:, 0]
+        if len(members):
+            found.append(int(members[torch.randint(len(members), (), generator=image.generator)]))
+    return torch.tensor(sorted(found), dtype=torch.long)
 
 
 def core_set(image: Candidates, pool: int = 2048) -> Tensor:

@@ -109,6 +109,6 @@ def spaced(score: Score, radius: int = 4) -> Rule:
 
     def rule(image: Candidates) -> Tensor:
         chosen = greedy(score(image), image.budget, disc(radius), before=image.taken)
-        return torch.from_numpy(chosen).sort().values
+        return torch.tensor(sorted(chosen), dtype=torch.long)
 
     return rule
