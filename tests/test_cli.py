@@ -269,12 +269,15 @@ def test_a_kill_in_a_stages_training_asks_nobody_twice(monkeypatch, data, finish
     shutil.rmtree(out / "seed0" / "ppl" / "stage3")
     questions = []
     ask = segmentation.Oracle.ask
-    monkeypatch.setattr(
-        segmentation.Oracle, "ask", lambda self, one: questions.append(1) or ask(self, one)
-    )
+
+    def counted(self, one, name="", **options):
+        questions.append(name)
+        return ask(self, one, name, **options)
+
+    monkeypatch.setattr(segmentation.Oracle, "ask", counted)
     accepted(*smoke(data, out, "--methods", "ppl"))
     assert (stage / "selection.npz").read_bytes() == asked
-    assert len(questions) == 1, "of stage 3 alone"
+    assert questions == ["ppl/seed0/stage3"]
     assert_same_run(finished, out)
 
 

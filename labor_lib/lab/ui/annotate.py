@@ -66,7 +66,7 @@ class AnnotationWidget(Panel):
             annotator, continuous_update=False, layout=Layout(width="300px"),
             tooltip="answers are kept under this name", **wide("your name"),
         )  # fmt: skip
-        self.sheet = AnswerSheet()
+        self.sheet = AnswerSheet(layout=Layout(width="100%"))  # alone in its row
         self.sheet.on_msg(self._receive)
         self._build(row(self.annotator), parts=[self.sheet])
         self._on(self.annotator)
