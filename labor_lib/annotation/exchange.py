@@ -354,8 +354,9 @@ def _write_coco(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -
 
 
 def _xml_text(root: xml.Element) -> str:
+    """Without a declaration, which Label Studio refuses: what has none is UTF-8."""
     xml.indent(root)
-    return xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return xml.tostring(root, encoding="unicode") + "\n"
 
 
 # ------------------------------------------------------------------------------------ answers
