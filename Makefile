@@ -41,11 +41,13 @@ lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 dashboard: $(READY)  ## the comparison as a page without code, on this machine only
 	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING) $(NO_EXERCISES)
 
-# the folder of a run that asks people; answers are kept under the name ANNOTATOR
-FOLDER ?= runs/mine
+# the folder of a project, or of another run that asks people; answers are kept under the name ANNOTATOR
+FOLDER ?=
 ANNOTATOR ?= you
 
 annotate: $(READY)  ## answer a run's questions on a page, on this machine only; FOLDER=folder ANNOTATOR=name
+	@test -e "$(FOLDER)/store.sqlite" || \
+		{ echo "FOLDER='$(FOLDER)': holds no store.sqlite; give the folder of a project, as in FOLDER=mine"; exit 2; }
 	folder="$$(cd "$(FOLDER)" && pwd)" && \
 	LABOR_FOLDER="$$folder" LABOR_ANNOTATOR="$(ANNOTATOR)" \
 	$(PY) -m voila notebooks/annotate.ipynb --Voila.ip=127.0.0.1 --port=8867 $(CULLING)
