@@ -19,9 +19,11 @@ NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets
 
-table: $(READY)  ## every method, five seeds; continues where it was stopped
+table: $(READY)  ## every method, five seeds, and four with wrong answers; continues where it was stopped
 	$(PY) -m labor_lib run --preset streets --methods all --seeds 0-4
 	$(PY) -m labor_lib results runs/streets --short README.md --pictures docs
+	$(PY) -m labor_lib run --preset streets --methods random_points,ppl,random_pixels,spl_sampled --seeds 0-2 \
+		--annotator noisy --out runs/streets-noisy
 
 # the folder of the CamVid images; `python -m labor_lib data camvid` fetches it
 CAMVID ?= data/camvid

@@ -50,15 +50,17 @@ def acts() -> pd.DataFrame:
 
 
 def person_seconds(pixels, clicks, pieces, kind: str) -> tuple:
-    """Seconds that a person needs at the least and at the most, from counts of an image (`Cost`).
+    """Seconds that a person needs at least and at most, from counts of an image (`Cost`).
 
     pixels, clicks, pieces: numbers, or arrays of one shape; also means over images.
     kind: what is asked, as `Method.kind` says it.
 
-    "points": a key for every point; both are the same.
-    "pixels": at the least a key for every region of one class, as if borders came for nothing. At
-        the most the cheaper of two ways: a key for every pixel alone, or a key for every region and
-        an outline for each that has to be separated from another one of its piece.
+    "points": a key for every point (touching ones of one class count once); both are the same.
+    "pixels": at least a key for every region of one class, as if borders cost nothing. At most the
+        cheaper of two ways: a key for every pixel alone, or a key for every region and an outline
+        for each that has to be separated from another one of its piece. Pixels are the file's: of
+        images that are read at half their size an asked pixel counts four times, so that this bound
+        is generous.
     "all": the outline of every region of the image; both are the same.
     "none": nothing.
 

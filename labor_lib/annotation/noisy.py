@@ -8,7 +8,7 @@ regions:
 
 d: distance to the nearest pixel of another class, 0 for a pixel that touches one. a: pixels of the
 connected region of one class. The border's share of the errors names the class beyond the border,
-the rest a class drawn from a table of confusions, or any other class alike.
+the rest a class drawn from a table of confusions, or any other class with equal probability.
 """
 
 from collections.abc import Callable, Mapping
@@ -131,9 +131,9 @@ class NoisyAnnotator:
     """Answers from the oracle's labels, with the errors of a person.
 
     Each point is a click of its own; of segments, each region of one class is one click, so that
-    all its pixels are off by as much, and are given a wrong class together. A void pixel is
-    answered 255. The same seed, name and selection have the same answers. Full supervision asks
-    the oracle itself.
+    all its pixels are off by as much, and are given a wrong class together. A click that lands on
+    void is answered 255. The same seed, name and selection have the same answers. Full supervision
+    asks the oracle itself.
     """
 
     def __init__(self, oracle: Oracle, classes: int, noise: NoiseConfig, seed: int = 0):

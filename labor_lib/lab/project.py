@@ -1,6 +1,6 @@
 """A project: LabOR on images of one's own, without labels, answered by people.
 
-    FOLDER/project.json     what `start` was told: images, source, method, settings
+    FOLDER/project.json     the settings given to `start`: images, source, method
     FOLDER/store.sqlite     the questions and the answers
     FOLDER/drawn/           the source's streets, where they are drawn
     FOLDER/config.json, results.csv, seed0/...     the run folder of one method and one seed
@@ -40,7 +40,7 @@ from labor_lib.nets import deeplab
 from labor_lib.runtime import Progress, load_weights, make_fabric, read_json, write_json, writing
 from labor_lib.train import image_batches
 
-BASE = CAMVID  # a project has its settings, where they are not given
+BASE = CAMVID  # the defaults of every project
 HELD_OUT = 0.1  # share of the questions that is kept aside
 IN_MEMORY = 3000  # images of both domains that are kept decoded
 SHOWN = 480  # pixels: width of a photograph on predictions.html
@@ -51,7 +51,7 @@ _CLASS_SETS = {"drawn": "streets14", "synthia": "synthia16"} | {
 
 @dataclass(frozen=True)
 class Project:
-    """What `start` was told. images: their folder. source: None where the streets are drawn."""
+    """The settings given to `start`. images: their folder. source: None where streets are drawn."""
 
     folder: Path
     images: Path

@@ -438,7 +438,10 @@ def open_run(
     if missing:
         make = "make run" if preset == "streets" else "make camvid"
         if end:
-            make = f"python -m labor_lib run --annotator {annotator} --out runs/{full.name}"
+            make = (
+                f"python -m labor_lib run --annotator {annotator} --methods {','.join(missing)} "
+                f"--out runs/{full.name}"
+            )
         why = "LABOR_RUN says so" if chosen else f"runs/{full.name} lacks them; `{make}` trains it"
         size = "as a drawn stand-in" if config.preset == "small-lite" else "at the small preset"
         print(
