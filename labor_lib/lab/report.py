@@ -405,7 +405,7 @@ def write_table(
 ) -> None:
     """Put a run's tables between `<!-- results:NAME -->` and `<!-- /results:NAME -->` in `page`.
 
-    NAME: the preset, or the folder's name of a classification run. short: a page for the small
+    NAME: the preset, with "-noisy" where answers were, or of a classification run its folder's. short: a page for the small
     table, between the markers of the name "short" (segmentation only). pictures: a folder for
     predictions.png and asked.png (segmentation only).
     Raises InputError where markers or the run's files are missing; then nothing is written.
@@ -433,7 +433,8 @@ def _segmentation_body(run: SegmentationRun) -> tuple[str, str]:
     spread = "one seed" if len(run.seeds) == 1 else "mean ± standard deviation over seeds"
     table = markdown_table(summarise(run.table, _native_pixels(run)))
     paired = paired_table(_by_seed(last_stage(run.table), "miou"), METHODS)
-    return run.config.preset, _body(table, f"Last stage, {spread}", paired, run.record)
+    end = "" if run.record["annotator"] == "oracle" else "-noisy"
+    return run.config.preset + end, _body(table, f"Last stage, {spread}", paired, run.record)
 
 
 def _classification_body(run: ClassificationRun) -> tuple[str, str]:
