@@ -405,9 +405,9 @@ def write_table(
 ) -> None:
     """Put a run's tables between `<!-- results:NAME -->` and `<!-- /results:NAME -->` in `page`.
 
-    NAME: the preset, with "-noisy" where answers were, or of a classification run its folder's. short: a page for the small
-    table, between the markers of the name "short" (segmentation only). pictures: a folder for
-    predictions.png and asked.png (segmentation only).
+    NAME: the preset, with "-noisy" where answers were, or of a classification run its folder's.
+    short: a page for the small table, between the markers of the name "short" (segmentation only).
+    pictures: a folder for predictions.png and asked.png (segmentation only).
     Raises InputError where markers or the run's files are missing; then nothing is written.
     """
     files: dict[Path, bytes] = {}
