@@ -8,7 +8,9 @@ from browser import driving
 from browser.conftest import PROJECT
 from playwright.sync_api import expect
 
+from labor_lib.annotation.store import Store
 from labor_lib.lab.ui.controls import Picture
+from labor_lib.runtime import home
 
 
 def test_setting_chooser(page, lab):
@@ -71,6 +73,25 @@ def test_explorer_of_photographs(page, lab):
         runs = driving.dropdown(view, "run")
         for _ in range(2):
             assert driving.changed(view, lambda: driving.choose_another(runs))
+
+
+def test_answers_in_a_notebook(page, lab):
+    """A click and a key land in the store of notebook 11, and are taken back."""
+    driving.open_notebook(page, lab, "11_is_it_cheap.ipynb")
+    sheet = page.locator(".labor-annotate").first
+    sheet.locator(".labor-annotate-near").wait_for()
+    store = Store(home() / "runs" / "twenty-points-small.sqlite")
+    before = store.answers()["question"].tolist()
+    count = sheet.locator(".labor-annotate-count")
+    sheet.get_by_role("button", name="road").click()
+    expect(count).to_contain_text(f"{len(before) + 1} answered")
+    page.keyboard.press("2")
+    expect(count).to_contain_text(f"{len(before) + 2} answered")
+    assert store.answers()["label"].tolist()[-2:] == [0, 1]
+    for left in (1, 0):
+        page.keyboard.press("u")
+        expect(count).to_contain_text(f"{len(before) + left} answered")
+    assert store.answers()["question"].tolist() == before
 
 
 def test_prototype_viewer(page, lab):
