@@ -23,22 +23,18 @@ def _option(default: Any, text: str, kind: type = str, **settings):
 
 @dataclass
 class Training:
-    """What `run` and `family` share."""
+    """What `run`, `arena` and `family` share."""
 
-    methods: str = _option("main", "names separated by commas, or main, or all")
     seeds: str = _option("0", "such as 0, or 0-4, or 0,3")
     device: str = _option("auto", "cpu, cuda or mps; the best by default")
     precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
     out: str | None = _option(None, "run folder; by default in runs/")
     no_imagenet: bool = _option(False, "the network from random weights", bool)
 
-    def chosen(self, config=None):
-        """Methods, seeds and the machine; methods of classification with its configuration."""
-        from labor_lib.methods.registry import resolve
+    def fabric(self):
         from labor_lib.runtime import make_fabric
 
-        methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
-        return methods, seeds, make_fabric(self.device, self.precision)
+        return make_fabric(self.device, self.precision)
 
     def folder(self, *default: str) -> Path:
         """The run folder; `default` is below the folder of runs."""
@@ -48,13 +44,11 @@ class Training:
 
 
 @dataclass
-class Run(Training):
-    """train, score and report segmentation methods; continues where it was stopped"""
+class Segmentation(Training):
+    """What `run` and `arena` share."""
 
     preset: str = _option("streets", "streets, camvid[-dusk, -full], gta5, synthia or smoke")
     stages: int | None = _option(None, "rounds of select, label, train", int)
-    budget: float | None = _option(None, "share of the pixels, as 0.022 (spl ignores it)", float)
-    points: int | None = _option(None, "points an image, over all stages", int)
     scene_seed: int | None = _option(None, "of the drawn scenes; seed i uses this + i", int)
     source_root: Path | None = _option(None, "folder of the source dataset", Path)
     target_root: Path | None = _option(None, "folder of the target dataset", Path)
@@ -63,48 +57,92 @@ class Run(Training):
     annotator: str = _option("oracle", "oracle, noisy, noisy:FILE.json, or store:PATH for people")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
 
-    def __call__(self, command: str) -> None:
-        from labor_lib.annotation import read_noise
-        from labor_lib.lab.report import print_table, write_report
-        from labor_lib.lab.segmentation import Roots, SegmentationPhases
-        from labor_lib.runtime import Progress
-
-        config = self.config()
-        read_noise(self.annotator)  # before anything is drawn
-        methods, seeds, fabric = self.chosen()
-        out = self.folder(config.preset)
-        data = Path(self.data) if self.data else home() / "data"
-        roots = Roots(data, self.source_root, self.target_root)
-        with Progress() as progress:
-            phases = SegmentationPhases(
-                config, out, roots, fabric, progress, command, self.annotator
-            )
-            table = phases.run(methods, seeds)
-        report = write_report(out)
-        print_table(table)
-        print(f"report: {report}")
-
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
+        from labor_lib.annotation import read_noise
         from labor_lib.config import check_budget, preset, with_network
 
         config = preset(self.preset)
         if self.network:
             config = with_network(config, self.network)
-        changes = {"stages": self.stages, "pixels": self.budget, "points": self.points}
-        budget = replace(config.budget, **_given(changes))
+        budget = replace(config.budget, **_given(self.budgets_of_config()))
         if self.no_imagenet:
             config = replace(config, train=replace(config.train, imagenet=False))
         changes = {"scene_seed": self.scene_seed, "evaluate_on": self.evaluate_on}
         config = replace(config, budget=budget, **_given(changes))
         check_budget(config)
+        read_noise(self.annotator)  # before anything is drawn
         return config
+
+    def budgets_of_config(self) -> dict:
+        return {"stages": self.stages}
+
+    def run(self, kind, config, methods, out: Path, command: str, **further):
+        """Make the phases of a folder: kind is `SegmentationPhases`, or one of its kind."""
+        from labor_lib.lab.segmentation import Roots
+        from labor_lib.runtime import Progress
+
+        data = Path(self.data) if self.data else home() / "data"
+        roots = Roots(data, self.source_root, self.target_root)
+        seeds, fabric = number_list(self.seeds), self.fabric()
+        with Progress() as progress:
+            phases = kind(config, out, roots, fabric, progress, command, self.annotator)
+            return phases.run(methods, seeds, **further)
+
+
+@dataclass
+class Run(Segmentation):
+    """train, score and report segmentation methods; continues where it was stopped"""
+
+    methods: str = _option("main", "names separated by commas, or main, or all")
+    budget: float | None = _option(None, "share of the pixels, as 0.022 (spl ignores it)", float)
+    points: int | None = _option(None, "points an image, over all stages", int)
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab.report import print_table, write_report
+        from labor_lib.lab.segmentation import SegmentationPhases
+        from labor_lib.methods.registry import resolve
+
+        config, methods = self.config(), resolve(self.methods.split(","))
+        out = self.folder(config.preset)
+        table = self.run(SegmentationPhases, config, methods, out, command)
+        report = write_report(out)
+        print_table(table)
+        print(f"report: {report}")
+
+    def budgets_of_config(self) -> dict:
+        return {"stages": self.stages, "pixels": self.budget, "points": self.points}
+
+
+@dataclass
+class Arena(Segmentation):
+    """compare ways to choose pixels at equal steps and budgets; continues where it was stopped"""
+
+    strategies: str = _option("default", "names separated by commas, or default, or all")
+    unit: str = _option("points", "of the budgets: points, percent (of the pixels) or seconds")
+    budgets: str = _option("10,20,40", "of an image, over all stages")
+
+    def __call__(self, command: str) -> None:
+        from labor_lib.lab import arena
+
+        config = self.config()
+        budgets = [_number(text, "--budgets") for text in self.budgets.split(",")]
+        groups = {"default": arena.DEFAULT, "all": arena.STRATEGIES}
+        names = [n for name in self.strategies.split(",") for n in groups.get(name, [name])]
+        methods = arena.entries(list(dict.fromkeys(names)), budgets, self.unit, config)
+        out = self.folder(f"arena-{config.preset}-{self.unit}")
+        self.run(arena.ArenaPhases, config, methods, out, command, unit=self.unit)
+        table = arena.open_arena(out)
+        figures = arena.write_figures(out, table)
+        print(arena.arena_table(table).to_string(index=False))
+        print(f"mIoU in %, means ± standard deviations over seeds; figures: {figures}")
 
 
 @dataclass
 class Family(Training):
     """train and score image classifiers: DANN, CCSA, SagNet and baselines"""
 
+    methods: str = _option("main", "names separated by commas, or main, or all")
     shift: str = _option(
         "textured", "textured, fonts, styles (drawn); mnistm, ccsa, folder (files below --root)"
     )
@@ -120,13 +158,14 @@ class Family(Training):
     def __call__(self, command: str) -> None:
         from labor_lib.config import Where, configure
         from labor_lib.lab.classification import ClassificationPhases, print_summary
+        from labor_lib.methods.registry import resolve
         from labor_lib.runtime import Progress
 
         few = number_list(self.few, "--few") if self.few else []
         where = Where(self.root, self.source, self.target, self.repetition)
         config = configure(self.shift, where, self.network, few, not self.no_imagenet)
-        methods, seeds, fabric = self.chosen(config)
-        out = self.folder("family", config.shift)
+        methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
+        fabric, out = self.fabric(), self.folder("family", config.shift)
         with Progress() as progress:
             phases = ClassificationPhases(config, where, out, fabric, progress, command)
             table = phases.run(methods, seeds)
@@ -308,8 +347,8 @@ class Status:
         print(Project.open(self.folder).status())
 
 
-COMMANDS = {"run": Run, "family": Family, "data": Data, "report": Report, "results": Results,
-            "start": Start, "next": Next, "status": Status,
+COMMANDS = {"run": Run, "arena": Arena, "family": Family, "data": Data,
+            "report": Report, "results": Results, "start": Start, "next": Next, "status": Status,
             "export": Export, "import": Import}  # fmt: skip
 
 
@@ -343,6 +382,13 @@ def number_list(text: str, option: str = "--seeds") -> list[int]:
             raise InputError(f"{option} '{text}': give numbers such as 0 or 0-4 or 0,3")
         numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{option} '{text}': give numbers such as 10,20,40") from None
 
 
 def _given(changes: dict) -> dict:

@@ -100,6 +100,16 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
+class RegionConfig:
+    """How far an answer counts round its point (`methods.regions`)."""
+
+    tolerances: tuple[float, ...] = (4, 6, 8, 12, 16)  # of colours in [0, 255], tried in order
+    purity: float = 0.9  # share of held-back points that the others' regions have to get right
+    radius: int = 24  # pixels
+    weight: float = 1.0  # of the loss on grown labels
+
+
+@dataclass(frozen=True)
 class SelectorConfig:
     """LabOR's pixel selector: two classifiers on a shared backbone.
 
@@ -144,6 +154,7 @@ class Config:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    regions: RegionConfig = field(default_factory=RegionConfig)
     selector: SelectorConfig = field(default_factory=SelectorConfig)  # PPL and sampled SPL
     # SPL asks the whole mask, so the mask must be small. At 0.02 loss 6 parts the two heads (7 % of
     # the pixels); at 0.001 it does nothing: the mask is what the noise leaves (docs/RESULTS.md).

@@ -1,6 +1,6 @@
 """Scores: intersection over union of a split, accuracy of a domain; all in percent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import labor_lib.compat  # noqa: F401  (has to come before torchmetrics, which imports torchvision)
 
@@ -20,9 +20,13 @@ from labor_lib.train import image_batches, prepare
 
 @dataclass(frozen=True)
 class Scores:
-    """In percent. iou: per class name, NaN where the class occurs nowhere in the split."""
+    """In percent. iou: per class name, NaN where the class occurs nowhere in the split.
+
+    confusions: N x C x C, the pixels of each image by true class (row) and predicted class.
+    """
 
     iou: dict[str, float]
+    confusions: np.ndarray | None = None
 
     def mean(self, names: tuple[str, ...] | None = None) -> float:
         """Mean over the classes that occur (of `names`, where given)."""
@@ -44,21 +48,22 @@ def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config)
     metric = MulticlassJaccardIndex(len(names), average="none", ignore_index=IGNORE)
     metric.to(fabric.device)
     net.eval()
-    number = 0
+    totals = [metric.confmat.cpu().clone()]  # after so many images
     for images in image_batches(folder, config, fabric.device):
         with torch.no_grad(), fabric.autocast():
             logits = net(images)[0]
         for one in logits:
-            truth = folder.native_label(number).to(fabric.device)
+            truth = folder.native_label(len(totals) - 1).to(fabric.device)
             full = upsample(one[None], truth.shape)
             metric.update(full.argmax(dim=1), truth[None].long())
-            number += 1
+            totals.append(metric.confmat.cpu().clone())
     if metric.confmat.sum() == 0:
         raise InputError(
             f"{folder.root}: no labelled pixel in the {folder.split} split, so nothing can be "
             "scored; are these the label files?"
         )
-    return scores_from(metric, names)
+    confusions = torch.stack(totals).diff(dim=0).int().numpy()
+    return replace(scores_from(metric, names), confusions=confusions)
 
 
 def summary(scores: Scores) -> dict[str, float]:

@@ -16,10 +16,9 @@ from labor_lib.errors import InputError
 from labor_lib.methods import iast, source_only
 from labor_lib.methods.adaptsegnet import adaptsegnet_step, adversarial_loss, probabilities
 from labor_lib.methods.labor import PixelSelector, labor_step, selector_loss
-from labor_lib.methods.registry import MAIN, METHODS, arena_method, resolve
+from labor_lib.methods.registry import MAIN, METHODS, resolve
 from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.nets.discriminator import OutputDiscriminator
-from labor_lib.selection.rules import COMPARE, RULES
 from labor_lib.train import Batch, build_nets, build_optimizers
 
 CLASSES = 5
@@ -422,21 +421,10 @@ def test_every_method_takes_a_step(fabric, tiny, name):
 
 def test_resolve_names_and_groups():
     assert [m.name for m in resolve(["ppl", "main", "ppl"])][:2] == ["ppl", MAIN[0]]
-    assert [m.name for m in resolve(["all", "spl", "controls", "arena"])] == list(METHODS)
+    assert [m.name for m in resolve(["all", "spl", "controls"])] == [
+        name for name, method in METHODS.items() if not method.arena
+    ]
     assert not any(m.control or m.arena for m in resolve(["all"]))
     for names, config in ((["spl", "spam"], None), (["sagnet"], FAMILY["fonts"])):
         with pytest.raises(InputError, match=f"method '{names[-1]}' .*choose from source_only"):
             resolve(names, config)
-
-
-def test_the_arena_differs_in_the_choice_of_pixels_alone():
-    entered = resolve(["arena"])
-    assert {m.rule for m in entered} == set(RULES)
-    for one in entered:
-        plain = METHODS["random_points"] if one.sees == "points" else METHODS["random_pixels"]
-        own = {"name": one.name, "title": one.title, "style": one.style, "rule": one.rule}
-        own |= {"arena": one.arena, "selector": "selector" if one.rule in COMPARE else ""}
-        assert one == replace(plain, **own)
-    assert arena_method("entropy_sampled", "points").name == "entropy_sampled_points"
-    with pytest.raises(InputError, match="no rule 'spam' for 'points'"):
-        arena_method("spam", "points")

@@ -72,7 +72,14 @@ def disagreement(first, second, taken):
 
 
 EXACT = {"spl", "random", "core_set", *(name for name in SCORED if "spaced" not in name)}
-DRAWS = {"spl", "spl_spaced", "random", "weak_points", *(n for n in SCORED if "sampled" in n)}
+DRAWS = {
+    "ppl_random",
+    "spl",
+    "spl_spaced",
+    "random",
+    "weak_points",
+    *(n for n in SCORED if "sampled" in n),
+}
 
 
 def blank(values, position, shape, value):
@@ -87,7 +94,7 @@ def blank(values, position, shape, value):
 def allowed(rule, image) -> np.ndarray:
     """Flat positions that a rule may ask, by what its text says."""
     free = ~image.taken.numpy()
-    if rule in ("spl", "ppl", "spl_spaced", "ppl_filled"):
+    if rule in ("spl", "ppl", "ppl_random", "spl_spaced", "ppl_filled"):
         free &= (image.first.argmax(0) != image.second.argmax(0)).numpy()
     reach = {"spl_spaced": square(4), "ppl_filled": square(4), "ripu_points": square(1)}
     shape = disc(4) if rule in SCORED and "spaced" in rule else reach.get(rule, square(0))
@@ -294,6 +301,18 @@ def test_weak_points_are_one_a_class():
         assert sorted(classes) == [0, 1, 3, 4, 5]
         seen |= set(positions.tolist())
     assert len(seen) > 0.95 * (~taken).sum()  # any of its pixels
+
+
+def test_random_ppl_is_one_of_each_class_of_the_mask():
+    first, second, taken = random_case(25, images=1)
+    image = Candidates(first[0], second[0], 40, taken[0])
+    seen = set()
+    for seed in range(400):
+        positions = RULES["ppl_random"](replace(image, generator=generator(seed)))
+        assert len(positions) == len(RULES["ppl"](image))
+        assert len(set(image.predicted.flatten()[positions].tolist())) == len(positions)
+        seen |= set(positions.tolist())
+    assert seen == set(image.mask.flatten().nonzero()[:, 0].tolist())  # any of its pixels
 
 
 def test_ppl_filled_by_loops():

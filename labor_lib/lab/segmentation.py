@@ -9,6 +9,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
     selection.npz, asked.json                            what is asked, and then its answers
     cost.csv                                             written when all is answered: its cost
     trace.csv, phase.json                                the losses of every step; the scores
+    confusions.npz                                       of every evaluation image, C x C pixels
 """
 
 import hashlib
@@ -44,6 +45,7 @@ from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
 from labor_lib.methods.labor import train_selector
+from labor_lib.methods.regions import choose_tolerance, grown_labels
 from labor_lib.methods.registry import METHODS, Method
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.metrics import evaluate, summary
@@ -198,8 +200,11 @@ class SegmentationPhases:
         self.fabric, self.progress, self.command = fabric, progress, command
         self._domains: tuple[int | None, Domains | None] = (None, None)
 
-    def run(self, methods: list[Method], seeds: list[int]) -> pd.DataFrame:
-        """Make what is missing of these methods and seeds; returns and writes all results."""
+    def run(self, methods: list[Method], seeds: list[int], **further) -> pd.DataFrame:
+        """Make what is missing of these methods and seeds; returns and writes all results.
+
+        further: for config.json.
+        """
         images = {}
         for seed in seeds:  # a bad folder stops the run before anything is written
             domains = self.domains(seed)
@@ -208,13 +213,17 @@ class SegmentationPhases:
             for one in answering:
                 one.check()
             images[f"seed{seed}"] = domains.fingerprint()
-        record = machine_record(self.fabric, self.command) | {
-            "settings": self.config.as_dict(),
-            "images": images,
-            "annotator": annotator_name(self.annotator, self.out),
-            "data_root": str(self.roots.data.resolve()),
-            "scored_on": domains.evaluation.split if domains.evaluation else None,
-        }
+        record = (
+            machine_record(self.fabric, self.command)
+            | {
+                "settings": self.config.as_dict(),
+                "images": images,
+                "annotator": annotator_name(self.annotator, self.out),
+                "data_root": str(self.roots.data.resolve()),
+                "scored_on": domains.evaluation.split if domains.evaluation else None,
+            }
+            | further
+        )
         noise = read_noise(self.annotator)
         if noise is not None:
             record["noise"] = noise.as_dict()
@@ -349,6 +358,8 @@ class SegmentationPhases:
         else:
             found = evaluate(self.fabric, net, domains.evaluation, self.config)
             scores, iou = summary(found), found.iou
+            with writing(folder / "confusions.npz") as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, confusions=found.confusions)
         save_nets(nets, folder)
         return {"scores": scores, "iou": iou}
 
@@ -403,7 +414,7 @@ class SegmentationPhases:
                 asking = replace(method, rule="random", selector="")
             answered.unlink(missing_ok=True)
             choice = derive_seed(seed, "selection", stage)
-            self._choose(folder, asking, net, domains, known, choice).save(questions)
+            self._choose(folder, asking, net, domains, known, stage, choice).save(questions)
             write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
         if not answered.exists():  # written last: a person is never asked twice
             selection = Selection.load(questions, known)
@@ -419,8 +430,18 @@ class SegmentationPhases:
             with writing(answered) as temporary:
                 table.to_csv(temporary, index=False)
         costs = pd.read_csv(answered)
-        known = known.merge(Selection.load(questions, known))
-        return known.labels, _means(costs) | read_json(folder / "asked.json")
+        now = Selection.load(questions, known)
+        known = known.merge(now)
+        said = np.concatenate(now.answers)
+        counts = {"asked": len(said) / len(now), "void": int((said == IGNORE).sum()) / len(now)}
+        record = _means(costs) | counts | read_json(folder / "asked.json")
+        if not method.regions:
+            return known.labels, record
+        tolerance, agreement = choose_tolerance(domains.target, known, config.regions)
+        record |= {"tolerance": tolerance, "held_back_agreement": agreement}
+        if not tolerance:
+            return known.labels, record
+        return grown_labels(domains.target, known, tolerance, config.regions.radius), record
 
     def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
         """All that the earlier stages of a method asked."""
@@ -430,7 +451,7 @@ class SegmentationPhases:
             known = known.merge(Selection.load(path, known))
         return known
 
-    def _choose(self, folder, method, net, domains, known: Selection, seed: int) -> Selection:
+    def _choose(self, folder, method, net, domains, known: Selection, stage, seed) -> Selection:
         """Train the selector where the method has one; select. Nobody is asked yet."""
         target, config = domains.target, self.config
         if method.selector:
@@ -452,7 +473,7 @@ class SegmentationPhases:
             (folder / "selector_unfinished.pt").unlink(missing_ok=True)
         selection, masks = select(
             self.fabric, net, target, config,
-            rule=method.rule, budget=self.stage_budget(method), taken=known, seed=seed,
+            rule=method.rule, budget=self.stage_budget(method, stage), taken=known, seed=seed,
         )  # fmt: skip
         if method.selector:
             masks.save(folder / "masks.npz")
@@ -468,9 +489,12 @@ class SegmentationPhases:
                 guesses.append(classes.reshape(-1)[selection.positions[len(guesses)]])
         return guesses
 
-    def stage_budget(self, method: Method) -> int:
+    def stage_budget(self, method: Method, stage: int) -> int:
         """Pixels that a method may ask of an image in one stage, at the network's size."""
         budget = self.config.budget
+        if method.points:  # exactly so many in all stages, where the configuration's leave a rest
+            done, now = (method.points * n // budget.stages for n in (stage - 1, stage))
+            return now - done
         height, width = self.config.data.target_size
         if method.sees == "points":
             return max(1, budget.points // budget.stages)
@@ -521,6 +545,7 @@ class SegmentationPhases:
                     **{f"{name}_per_image": _total(paid, name) for name in COUNTS},
                     "seconds_per_image": least,
                     "most_seconds_per_image": most,
+                    "void_share": _void_share(paid),
                     "train_seconds": seconds,
                     "select_seconds": select_seconds,
                     **{f"iou_{name}": value for name, value in phase["iou"].items()},
@@ -536,7 +561,7 @@ class SegmentationPhases:
         if not method.asks:
             return "none"
         if method.sees == "points":
-            return f"{budget.points} points"
+            return f"{method.points or budget.points} points"
         return "mask" if method.whole_mask else f"{100 * (method.pixels or budget.pixels):g} %"
 
 
@@ -550,6 +575,12 @@ def _means(costs: pd.DataFrame) -> dict[str, float]:
 def _total(paid: list[dict], name: str) -> float:
     """What some phases paid together."""
     return sum((phase.get(name, 0.0) for phase in paid), start=0.0)
+
+
+def _void_share(paid: list[dict]) -> float:
+    """The part of the asked pixels that was void; NaN where it was not counted."""
+    asked = _total(paid, "asked")
+    return _total(paid, "void") / asked if asked else np.nan
 
 
 def _seconds(paid: list[dict], kind: str) -> tuple[float, float]:

@@ -160,7 +160,7 @@ def labor_teacher_step(
     Not in the paper: it shows what self-training adds to the asked labels.
     """
 
-    def mixed():
+    def mixed(_):
         return mixed_loss(nets, batch, config, asked=batch.target_labels)
 
     return labor_step(fabric, nets, opts, batch, config, further_loss=mixed)

@@ -9,7 +9,7 @@ No code was published; what the paper leaves open is said where it is decided.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -132,16 +132,16 @@ def labor_step(
     opts: Optimizers,
     batch: Batch,
     config: Config,
-    further_loss: Callable[[], Tensor] | None = None,
+    further_loss: Callable[[Sequence[Tensor]], Tensor] | None = None,
 ) -> dict[str, float]:
     """Losses 1 (source), 2 (asked target pixels) and 3 (adversary), then 4 (discriminator).
 
-    `further_loss` adds one that is computed in the same step.
+    `further_loss` adds one, of the target's logits, that is computed in the same step.
     """
 
     def on_target(levels):
         asked = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
         asked = config.train.labelled_weight * asked
-        return asked if further_loss is None else asked + further_loss()
+        return asked if further_loss is None else asked + further_loss(levels)
 
     return adaptsegnet_step(fabric, nets, opts, batch, config, target_loss=on_target)

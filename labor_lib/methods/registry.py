@@ -3,11 +3,14 @@
 A new method is a file with its loss and step, and one entry.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from torch import nn
 
+from labor_lib.annotation.cost import acts
 from labor_lib.config import SHIFTS, ClassificationConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
@@ -17,6 +20,7 @@ from labor_lib.methods.dann import dann_networks, dann_step
 from labor_lib.methods.erm import erm_step, joint_step, target_step
 from labor_lib.methods.iast import iast_step
 from labor_lib.methods.labor import labor_step
+from labor_lib.methods.regions import regions_step
 from labor_lib.methods.sagnet import (
     pooled_networks,
     pooled_step,
@@ -61,6 +65,8 @@ class Method:
     selector      the field of `Config` with the pixel selector's settings, where it has one
     whole_mask    whether it asks the whole mask (capped) instead of a budget
     pixels        share of an image instead of the configuration's
+    points        of an image over all stages, instead of the configuration's
+    regions       whether an answer also counts for the region round its point
     steps_factor  times the configuration's stage steps
     scored        the network that is evaluated
     control       answers a question about another method; "all" does not stand for it
@@ -88,6 +94,8 @@ class Method:
     selector: str = ""
     whole_mask: bool = False
     pixels: float | None = None
+    points: int | None = None
+    regions: bool = False
     steps_factor: int = 1
     scored: str = "segmenter"
     control: bool = False
@@ -188,45 +196,72 @@ METHODS |= {method.name: method for method in _controls()}
 
 # --------------------------------------------------------------------------------- the arena
 
+UNITS = {"points": "points", "percent": "pixels", "seconds": "points"}  # what a method then sees
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
-def arena_method(rule: str, sees: str, style: Style | None = None) -> Method:
-    """LabOR's network, warm-up, steps and budget, with another choice of pixels.
 
-    rule: of `selection.rules`; one that compares two classifiers gets the pixel selector. sees:
-    "points" or "pixels", whose budget it spends; the method is called `rule`_`sees`, or as the rule
-    where this is made for one of them. Raises InputError for others.
+def arena_method(strategy: str, budget: float, unit: str = "points") -> Method:
+    """LabOR's network, warm-up and steps with another choice of pixels, or another budget.
+
+    strategy: one of `STRATEGIES`. budget, unit: of an image over all stages: points, percent of the
+    pixels, or seconds of a person, who needs those of a point for every asked pixel. The method is
+    called `STRATEGY@BUDGETunit`, such as "margin@40points", and METHODS knows it from now on.
+    Raises InputError for other names and for a budget that is not above 0.
     """
-    if rule not in RULES or sees not in ("points", "pixels"):
-        raise InputError(f"no rule '{rule}' for '{sees}': choose from {', '.join(RULES)}")
-    words = [word.upper() if word in ("ripu", "ppl", "spl") else word for word in rule.split("_")]
-    title = " ".join(words)
-    return Method(
-        f"{rule}_{sees}" if rule in SCORED else rule,
-        f"{title}, {sees}" if rule in SCORED else title,
-        labor_step, sees=sees, adapts=True, rule=rule, style=style, arena=True,
-        selector="selector" if rule in COMPARE else "",
+    if unit not in UNITS:
+        raise InputError(f"unit '{unit}' is unknown: choose from {', '.join(UNITS)}")
+    if strategy not in STRATEGIES:
+        nearest = get_close_matches(strategy, STRATEGIES, 1, 0)[0]
+        raise InputError(
+            f"strategy '{strategy}' is unknown; did you mean '{nearest}'? "
+            f"There are {', '.join(STRATEGIES)}"
+        )
+    if not 0 < budget < float("inf") or (unit == "percent" and budget > 100):
+        raise InputError(f"a budget of {budget:g} {unit}: give a number above 0, in {unit}")
+    number = list(STRATEGIES).index(strategy)
+    own = {"points": int(budget)}
+    if unit == "percent":
+        own = {"pixels": budget / 100}
+    elif unit == "seconds":
+        own = {"points": int(budget / acts().loc["point", "seconds"])}
+    rule = STRATEGIES[strategy].get("rule", strategy)
+    method = Method(
+        f"{strategy}@{budget:g}{unit}", f"{strategy_title(strategy)}, {budget:g} {unit}",
+        sees=UNITS[unit], adapts=True, arena=True, selector="selector" if rule in COMPARE else "",
+        style=Style(_COLOURS[number % 6], "ov^<>sDpPX*hd"[number // 6 % 13]),
+        **own, **{"rule": rule, "step": labor_step} | STRATEGIES[strategy],
     )  # fmt: skip
+    return METHODS.setdefault(method.name, method)
 
 
-def _arena() -> list[Method]:
-    """Every score in every flavour with both budgets, and the rules that are made for one."""
-    rules = {
-        "points": (*SCORED, "weak_points", "core_set", "ripu_points", "ppl_filled"),
-        "pixels": (*SCORED, "ripu_regions", "spl_spaced"),
-    }
-    colours = {
-        "points": ("#0072b2", "#56b4e9", "#009e73"),
-        "pixels": ("#d55e00", "#e69f00", "#cc79a7"),
-    }
-    found = []
-    for sees, names in rules.items():
-        for number, rule in enumerate(names):
-            colour, marker = colours[sees][number % 3], "ov^<>sDpPX*hd"[number // 3]
-            found.append(arena_method(rule, sees, Style(colour, marker, (0, (2, 1)))))
-    return [method for method in found if method.name not in METHODS]
+def strategy_title(strategy: str) -> str:
+    """As readers know it: "RIPU points", "class-balanced margin, sampled"."""
+    words = strategy.replace("balanced_margin", "class-balanced_margin").split("_")
+    words = [word.upper() if word in ("ripu", "ppl", "spl") else word for word in words]
+    flavour = words.pop() if strategy in SCORED and words[-1] in ("sampled", "spaced") else ""
+    return " ".join(words) + (f", {flavour}" if flavour else "")
 
 
-METHODS |= {method.name: method for method in _arena()}
+def entered(name: str) -> tuple[str, float, str]:
+    """Strategy, budget and unit of a name such as "margin@40points"; raises InputError."""
+    found = re.fullmatch(r"(\w+)@([\d.e+-]+)([a-z]+)", name)
+    if not found:
+        raise InputError(f"'{name}' is no entry of an arena, such as margin@40points")
+    return found[1], float(found[2]), found[3]
+
+
+# what differs from LabOR's step with the rule of the same name
+STRATEGIES: dict[str, dict] = {rule: {} for rule in RULES} | {
+    f"{rule}_regions": {"rule": rule, "step": regions_step, "regions": True}
+    for rule in (
+        "random",
+        "margin",
+        "margin_spaced",
+        "balanced_margin_spaced",
+        "ppl_filled",
+        "margin_sampled",
+    )
+}
 
 MAIN = (
     *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
@@ -260,8 +295,8 @@ CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
 
 
 def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
-    """Methods by name; "main", "all", "controls" and "arena" stand for groups: of segmentation, or
-    with a configuration those that apply to its shift. Raises InputError for others."""
+    """Methods by name; "main", "all" and "controls" stand for groups: of segmentation, or with a
+    configuration those that apply to its shift. Raises InputError for others."""
     known = METHODS
     if config is not None:
         listed = {name for shift in SHIFTS.values() for name in shift.methods}
@@ -275,8 +310,6 @@ def resolve(names: list[str], config: ClassificationConfig | None = None) -> lis
     }
     if config is None:
         groups["controls"] = [name for name in known if known[name].control]
-        in_table = ("random_points", "margin_points", "ppl", "random_pixels", "spl_sampled")
-        groups["arena"] = [name for name in known if known[name].arena or name in in_table]
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
         if name not in known:

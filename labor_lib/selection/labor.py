@@ -68,6 +68,19 @@ def representative_points(vectors: Tensor) -> Tensor:
     return torch.stack([order[0] for order in orders]) if orders else torch.empty(0).long()
 
 
+def ppl_random(image: Candidates) -> Tensor:
+    """PPL without its prototype: a random pixel of every D(k), that of the largest first.
+
+    A control that the paper does not have: what are the mask and "one per class" worth alone?
+    """
+    where, vectors = _uncertain(image)
+    chosen = [
+        where[members[torch.randint(len(members), (), generator=image.generator)]]
+        for members in by_similarity(vectors)[: image.budget]
+    ]
+    return torch.stack(chosen).sort().values if chosen else where[:0]
+
+
 def _elsewhere(image: Candidates) -> Tensor:
     """Neither near a pixel asked before nor near one that was void: H x W booleans."""
     return ~(near(image.taken, NEAR_ASKED) | near(image.void, NEAR_VOID))

@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from labor_lib.selection import scores
 from labor_lib.selection.candidates import Candidates
-from labor_lib.selection.labor import ppl, ppl_filled, representative_points, spl, spl_spaced
+from labor_lib.selection.labor import (
+    ppl,
+    ppl_filled,
+    ppl_random,
+    representative_points,
+    spl,
+    spl_spaced,
+)
 from labor_lib.selection.ripu import ripu_points, ripu_regions
 from labor_lib.selection.scores import Rule, best, sampled, spaced
 
@@ -84,6 +91,7 @@ RULES: dict[str, Rule] = {
     "spl_spaced": spl_spaced,
     "ppl": ppl,
     "ppl_filled": ppl_filled,
+    "ppl_random": ppl_random,
     "random": random,
     "weak_points": weak_points,
     "core_set": core_set,
@@ -92,4 +100,11 @@ RULES: dict[str, Rule] = {
     **SCORED,
 }
 # rules that compare two classifiers: a method with one has a pixel selector
-COMPARE = {"spl", "spl_spaced", "ppl", "ppl_filled", *(f"discrepancy{end}" for end in FLAVOURS)}
+COMPARE = {
+    "spl",
+    "spl_spaced",
+    "ppl",
+    "ppl_filled",
+    "ppl_random",
+    *(f"discrepancy{end}" for end in FLAVOURS),
+}

@@ -1,0 +1,296 @@
+"""The arena: every way to choose pixels at the same network, warm-up, steps and budget.
+
+A run of `segmentation` whose methods are `registry.arena_method`s. Its results.csv has, beside the
+columns of every run, `strategy`, `flavour`, `budget` (a number) and `unit`; figures and tables here
+read nothing else, but for the bootstrap, which reads each image's confusion matrix.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy import stats
+
+from labor_lib.errors import InputError
+from labor_lib.lab import viz
+from labor_lib.lab.pipeline import read_record
+from labor_lib.lab.runs import read_table
+from labor_lib.lab.segmentation import SegmentationPhases
+from labor_lib.lab.viz import last_stage, score_text
+from labor_lib.methods.registry import STRATEGIES, arena_method, entered, strategy_title
+from labor_lib.runtime import writing
+from labor_lib.selection.rules import SCORED
+
+FIRST = (
+    *("strategy", "flavour", "budget", "unit", "seed", "stage", "miou", "pixels_per_image"),
+    *("clicks_per_image", "seconds_per_image", "void_share", "select_seconds"),
+)  # columns of results.csv that a reader looks for
+AXES = {"pixels": "pixels an image", "clicks": "clicks an image", "seconds": "a person's seconds"}
+DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled")
+
+
+class ArenaPhases(SegmentationPhases):
+    """The phases of an arena's folder, and its table."""
+
+    def results(self) -> pd.DataFrame:
+        for path in self.out.glob("seed*/*@*"):  # of earlier commands
+            _known(path.name)
+        table = super().results()
+        if table.empty:
+            return table
+        keys = [entered(name) for name in table["method"]]
+        table["strategy"], table["budget"], table["unit"] = zip(*keys, strict=True)
+        table["flavour"] = [flavour(strategy) for strategy in table["strategy"]]
+        return table[[*FIRST, *(name for name in table if name not in FIRST)]]
+
+
+def _known(name: str) -> None:
+    """Make METHODS know an entry of an arena."""
+    strategy, budget, unit = entered(name)
+    arena_method(strategy, budget, unit)
+
+
+def flavour(strategy: str) -> str:
+    """How a score becomes a choice: "highest", "sampled" or "spaced"; "" for rules without one."""
+    if strategy not in SCORED:
+        return ""
+    end = strategy.rpartition("_")[2]
+    return end if end in ("sampled", "spaced") else "highest"
+
+
+def entries(strategies: list[str], budgets: list[float], unit: str, config) -> list:
+    """The methods of an arena: every strategy at every budget, cheapest budget first.
+
+    Raises InputError for unknown strategies, and for budgets that an image does not hold or that
+    are too small for a question in every stage.
+    """
+    height, width = config.data.target_size
+    found = []
+    for budget in sorted(budgets):
+        for strategy in strategies:
+            method = arena_method(strategy, budget, unit)
+            asked = method.points or method.pixels * height * width
+            if not config.budget.stages <= asked <= height * width:
+                raise InputError(
+                    f"a budget of {budget:g} {unit} is {asked:.0f} pixels: give at least one for "
+                    f"each of the {config.budget.stages} stages, and at most the "
+                    f"{height * width} of an image"
+                )
+            found.append(method)
+    return found
+
+
+def open_arena(out: Path) -> pd.DataFrame:
+    """results.csv of an arena's folder, last stage; raises InputError for other folders."""
+    table = read_table(out, "stage", "miou")
+    if "strategy" not in table or "unit" not in read_record(out):
+        raise InputError(f"{out}: no arena; `python -m labor_lib arena` makes one")
+    for name in table["method"].unique():
+        _known(name)
+    return last_stage(table.fillna({"flavour": ""}))
+
+
+# ------------------------------------------------------------------------------------ numbers
+
+
+def wide(table: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """mIoU at one budget: a row a seed, a column a strategy, in the registry's order."""
+    rows = table[table["budget"] == budget]
+    found = rows.pivot(index="seed", columns="strategy", values="miou")
+    return found[[name for name in STRATEGIES if name in found]]
+
+
+def area_under_curve(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean mIoU over the logarithm of the budget, by strategy (index) and seed (columns).
+
+    The area under mIoU against log(budget) over the range of budgets: with one budget its mIoU.
+    NaN where a strategy lacks a budget in that seed.
+    """
+    cells = table.pivot(index=["strategy", "seed"], columns="budget", values="miou")
+    places = np.log(cells.columns.to_numpy(float))
+    if len(places) > 1:
+        area = np.trapezoid(cells, places, axis=1) / (places[-1] - places[0])
+    else:
+        area = cells.iloc[:, 0].to_numpy()
+    found = pd.Series(area, cells.index).unstack("seed")
+    return found.reindex([name for name in STRATEGIES if name in found.index])
+
+
+def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Every strategy minus every other, seed by seed, corrected for the number of pairs.
+
+    scores: a row a seed, a column a strategy (`wide`). Returns a row a pair: first, second, mean,
+    low, high (Student's t at a level that holds for all pairs together, Bonferroni), p (paired t
+    test, Holm), seeds. Interval and p are NaN where a pair has one seed.
+    """
+    rows, names = [], list(scores)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    for first, second in pairs:
+        gaps = (scores[first] - scores[second]).dropna()
+        mean, half, p = gaps.mean(), np.nan, np.nan
+        if len(gaps) > 1:
+            quantile = stats.t.ppf(1 - (1 - level) / (2 * len(pairs)), len(gaps) - 1)
+            half = quantile * gaps.sem()
+            p = stats.ttest_1samp(gaps, 0).pvalue if gaps.std() > 0 else float(mean == 0)
+        rows.append((first, second, mean, mean - half, mean + half, p, len(gaps)))
+    found = pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high", "p", "seeds"])
+    found["p"] = holm(found["p"].to_numpy(float))
+    return found
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's correction: the i-th smallest of n values times n - i, never falling, at most 1."""
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    corrected = np.full(len(p), np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(steps)) if len(order) else steps
+    return corrected
+
+
+def image_bootstrap(
+    first: np.ndarray, second: np.ndarray, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """The difference of two mIoU in one seed, and how far it depends on which images are scored.
+
+    first, second: N x C x C confusions of the same images. Returns the difference in percentage
+    points, and its interval over `draws` resamples of the images (percentile bootstrap).
+    """
+    images, generator = len(first), np.random.default_rng(seed)
+    weights = generator.multinomial(images, np.full(images, 1 / images), draws)
+    weights = np.concatenate([np.ones((1, images), int), weights])  # the images themselves first
+    gaps = _miou(weights, first) - _miou(weights, second)
+    tail = 100 * (1 - level) / 2
+    return float(gaps[0]), *np.percentile(gaps[1:], [tail, 100 - tail]).tolist()
+
+
+def _miou(weights: np.ndarray, confusions: np.ndarray) -> np.ndarray:
+    """mIoU in percent of each weighting of the images: D x N, N x C x C -> D."""
+    classes = confusions.shape[1]
+    counts = weights @ confusions.reshape(len(confusions), -1).astype(float)
+    counts = counts.reshape(-1, classes, classes)
+    hits = np.einsum("dkk->dk", counts)
+    truth = counts.sum(axis=2)
+    union = truth + counts.sum(axis=1) - hits
+    with np.errstate(invalid="ignore"):
+        return 100 * np.nanmean(np.where(truth > 0, hits / union, np.nan), axis=1)
+
+
+def confusions(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
+    """Of the evaluation images of a finished stage: N x C x C."""
+    path = Path(out) / f"seed{seed}" / method / f"stage{stage}" / "confusions.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["confusions"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: missing or damaged ({error}); run again") from None
+
+
+def arena_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a strategy, the best area first: area, and mIoU at every budget, texts."""
+    area = area_under_curve(table)
+    mean, spread = area.mean(axis=1), area.std(axis=1)
+    order = mean.sort_values(ascending=False, na_position="last").index
+    unit = table["unit"].iloc[0]
+    columns: dict = {"strategy": [strategy_title(name) for name in order]}
+    budgets = sorted(table["budget"].unique())
+    if len(budgets) > 1:
+        columns["mean over budgets"] = [score_text(mean[name], spread[name]) for name in order]
+    for budget in budgets:
+        scores = wide(table, budget)
+        columns[f"{budget:g} {unit}"] = [
+            score_text(scores[name].mean(), scores[name].std()) if name in scores else ""
+            for name in order
+        ]
+    top = table[table["budget"] == budgets[-1]].groupby("strategy").mean(numeric_only=True)
+    top = top.reindex(order)
+    for name, head in (("clicks", "clicks"), ("seconds", "person's seconds")):
+        columns[f"{head} at {budgets[-1]:g}"] = top[f"{name}_per_image"].map("{:.1f}".format)
+    columns["void in %"] = (100 * top["void_share"]).map("{:.0f}".format)
+    columns["seeds"] = table.groupby("strategy")["seed"].nunique().reindex(order).map(str)
+    return pd.DataFrame(columns, index=order).replace("nan", "")
+
+
+# ------------------------------------------------------------------------------------ figures
+
+
+@viz.styled
+def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = ()) -> Figure:
+    """mIoU against what was paid, a line a strategy, bars one standard deviation over seeds.
+
+    axis: "pixels", "clicks" or "seconds". shown: strategies; by default all.
+    """
+    shown = shown or [name for name in STRATEGIES if name in set(table["strategy"])]
+    figure = viz.figure_of(viz.WIDTH, 4.6)
+    axes = figure.subplots()
+    for name in shown:
+        rows = table[table["strategy"] == name]
+        groups, style = rows.groupby("budget"), viz.style_of(rows["method"].iloc[0])
+        spread = groups["miou"].std() if rows["seed"].nunique() > 1 else None
+        axes.errorbar(
+            groups[f"{axis}_per_image"].mean(), groups["miou"].mean(), yerr=spread,
+            label=strategy_title(name), color=style.colour, marker=style.marker, capsize=3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.set(xlabel=f"{AXES[axis]} (logarithmic)", ylabel="mIoU in %")
+    axes.set_title(f"mIoU against {AXES[axis]}, by strategy")
+    axes.grid(axis="y", **viz.GRID)
+    order = sorted(shown, key=lambda n: -table.loc[table["strategy"] == n, "miou"].mean())
+    lines = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    titles = [strategy_title(name) for name in order]
+    handles = [lines[title] for title in titles]
+    figure.legend(handles, titles, loc="outside right upper", fontsize=9)
+    return figure
+
+
+@viz.styled
+def arena_matrix(scores: pd.DataFrame, title: str = "") -> Figure:
+    """Row minus column in percentage points; bold where the corrected interval leaves out 0."""
+    pairs = paired_differences(scores)
+    order = list(scores.mean().sort_values(ascending=False).index)
+    means = pd.DataFrame(np.nan, order, order)
+    sure = pd.DataFrame(False, order, order)
+    for row in pairs.itertuples():
+        means.loc[row.first, row.second], means.loc[row.second, row.first] = row.mean, -row.mean
+        beyond = row.low > 0 or row.high < 0
+        sure.loc[row.first, row.second] = sure.loc[row.second, row.first] = beyond
+    names = [strategy_title(name) for name in order]
+    size = 2.4 + 0.36 * len(order)
+    figure = viz.figure_of(min(viz.WIDTH + 1, size + 1.6), size)
+    axes = figure.subplots()
+    texts = means.map(lambda value: "" if np.isnan(value) else f"{value:+z.1f}")
+    limit = np.nanmax(np.abs(means.to_numpy()), initial=1)
+    sns.heatmap(
+        means, annot=texts, fmt="", cmap="RdBu", vmin=-limit, vmax=limit, ax=axes, cbar=False,
+        xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8}, linewidths=0.5,
+    )  # fmt: skip
+    marks = sure.to_numpy()
+    for text in axes.texts:
+        column, row = (int(place) for place in text.get_position())
+        text.set_fontweight("bold" if marks[row, column] else "normal")
+    axes.tick_params(length=0)
+    axes.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set(xlabel="", ylabel="", title=title or "mIoU, row minus column")
+    return figure
+
+
+def write_figures(out: Path, table: pd.DataFrame) -> Path:
+    """Curves, the matrix of differences and both tables, below `out/figures`."""
+    folder = Path(out) / "figures"
+    folder.mkdir(exist_ok=True)
+    pictures = {f"{axis}.png": arena_curves(table, axis) for axis in AXES}
+    for budget in sorted(table["budget"].unique()):
+        scores, unit = wide(table, budget), table["unit"].iloc[0]
+        title = f"mIoU at {budget:g} {unit}, row minus column"
+        pictures[f"matrix-{budget:g}{unit}.png"] = arena_matrix(scores, title)
+        with writing(folder / f"differences-{budget:g}{unit}.csv") as temporary:
+            paired_differences(scores).to_csv(temporary, index=False, float_format="%.6g")
+    for name, figure in pictures.items():
+        with writing(folder / name) as temporary:
+            temporary.write_bytes(viz.to_png(figure))
+    return folder
