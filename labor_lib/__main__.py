@@ -127,7 +127,7 @@ class Arena(Segmentation):
 
         config = self.config()
         budgets = [_number(text, "--budgets") for text in self.budgets.split(",")]
-        groups = {"default": arena.DEFAULT, "all": arena.STRATEGIES}
+        groups = {"default": arena.DEFAULT, "all": arena.strategies()}
         names = [n for name in self.strategies.split(",") for n in groups.get(name, [name])]
         methods = arena.entries(list(dict.fromkeys(names)), budgets, self.unit, config)
         out = self.folder(f"arena-{config.preset}-{self.unit}")

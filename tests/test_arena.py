@@ -16,7 +16,7 @@ from labor_lib.lab.segmentation import Domains, Roots
 from labor_lib.labels import IGNORE
 from labor_lib.methods import regions as grown
 from labor_lib.methods.labor import labor_step
-from labor_lib.methods.registry import METHODS, STRATEGIES, arena_method, entered
+from labor_lib.methods.registry import METHODS, arena_method, entered, strategies
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.selection.record import Selection
 from labor_lib.selection.rules import COMPARE, RULES
@@ -25,7 +25,7 @@ from labor_lib.train import Batch, build_nets, build_optimizers
 
 # ------------------------------------------------------------------------------------ entries
 def test_entries_differ_in_the_choice_and_the_budget_alone():
-    assert set(RULES) <= set(STRATEGIES)
+    assert set(RULES) <= set(strategies())
     for unit, plain in (("points", "random_points"), ("percent", "random_pixels")):
         for strategy in RULES:
             one = arena_method(strategy, 20, unit)

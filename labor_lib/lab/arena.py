@@ -19,7 +19,7 @@ from labor_lib.lab.pipeline import read_record
 from labor_lib.lab.runs import read_table
 from labor_lib.lab.segmentation import SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
-from labor_lib.methods.registry import STRATEGIES, arena_method, entered, strategy_title
+from labor_lib.methods.registry import arena_method, entered, strategies, strategy_title
 from labor_lib.runtime import writing
 from labor_lib.selection.rules import SCORED
 
@@ -60,7 +60,7 @@ def flavour(strategy: str) -> str:
     return end if end in ("sampled", "spaced") else "highest"
 
 
-def entries(strategies: list[str], budgets: list[float], unit: str, config) -> list:
+def entries(names: list[str], budgets: list[float], unit: str, config) -> list:
     """The methods of an arena: every strategy at every budget, cheapest budget first.
 
     Raises InputError for unknown strategies, and for budgets that an image does not hold or that
@@ -69,8 +69,8 @@ def entries(strategies: list[str], budgets: list[float], unit: str, config) -> l
     height, width = config.data.target_size
     found = []
     for budget in sorted(budgets):
-        for strategy in strategies:
-            method = arena_method(strategy, budget, unit)
+        for name in names:
+            method = arena_method(name, budget, unit)
             asked = method.points or method.pixels * height * width
             if not config.budget.stages <= asked <= height * width:
                 raise InputError(
@@ -99,7 +99,7 @@ def wide(table: pd.DataFrame, budget: float) -> pd.DataFrame:
     """mIoU at one budget: a row a seed, a column a strategy, in the registry's order."""
     rows = table[table["budget"] == budget]
     found = rows.pivot(index="seed", columns="strategy", values="miou")
-    return found[[name for name in STRATEGIES if name in found]]
+    return found[[name for name in strategies() if name in found]]
 
 
 def area_under_curve(table: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def area_under_curve(table: pd.DataFrame) -> pd.DataFrame:
     else:
         area = cells.iloc[:, 0].to_numpy()
     found = pd.Series(area, cells.index).unstack("seed")
-    return found.reindex([name for name in STRATEGIES if name in found.index])
+    return found.reindex([name for name in strategies() if name in found.index])
 
 
 def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -222,7 +222,7 @@ def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = (
 
     axis: "pixels", "clicks" or "seconds". shown: strategies; by default all.
     """
-    shown = shown or [name for name in STRATEGIES if name in set(table["strategy"])]
+    shown = shown or [name for name in strategies() if name in set(table["strategy"])]
     figure = viz.figure_of(viz.WIDTH, 4.6)
     axes = figure.subplots()
     for name in shown:

@@ -203,33 +203,34 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 def arena_method(strategy: str, budget: float, unit: str = "points") -> Method:
     """LabOR's network, warm-up and steps with another choice of pixels, or another budget.
 
-    strategy: one of `STRATEGIES`. budget, unit: of an image over all stages: points, percent of the
+    strategy: one of `strategies()`. budget, unit: of an image over all stages, in points, percent of its
     pixels, or seconds of a person, who needs those of a point for every asked pixel. The method is
     called `STRATEGY@BUDGETunit`, such as "margin@40points", and METHODS knows it from now on.
     Raises InputError for other names and for a budget that is not above 0.
     """
     if unit not in UNITS:
         raise InputError(f"unit '{unit}' is unknown: choose from {', '.join(UNITS)}")
-    if strategy not in STRATEGIES:
-        nearest = get_close_matches(strategy, STRATEGIES, 1, 0)[0]
+    known = strategies()
+    if strategy not in known:
+        nearest = get_close_matches(strategy, known, 1, 0)[0]
         raise InputError(
             f"strategy '{strategy}' is unknown; did you mean '{nearest}'? "
-            f"There are {', '.join(STRATEGIES)}"
+            f"There are {', '.join(known)}"
         )
     if not 0 < budget < float("inf") or (unit == "percent" and budget > 100):
         raise InputError(f"a budget of {budget:g} {unit}: give a number above 0, in {unit}")
-    number = list(STRATEGIES).index(strategy)
+    number = list(known).index(strategy)
     own = {"points": int(budget)}
     if unit == "percent":
         own = {"pixels": budget / 100}
     elif unit == "seconds":
         own = {"points": int(budget / acts().loc["point", "seconds"])}
-    rule = STRATEGIES[strategy].get("rule", strategy)
+    rule = known[strategy].get("rule", strategy)
     method = Method(
         f"{strategy}@{budget:g}{unit}", f"{strategy_title(strategy)}, {budget:g} {unit}",
         sees=UNITS[unit], adapts=True, arena=True, selector="selector" if rule in COMPARE else "",
         style=Style(_COLOURS[number % 6], "ov^<>sDpPX*hd"[number // 6 % 13]),
-        **own, **{"rule": rule, "step": labor_step} | STRATEGIES[strategy],
+        **own, **{"rule": rule, "step": labor_step} | known[strategy],
     )  # fmt: skip
     return METHODS.setdefault(method.name, method)
 
@@ -251,17 +252,16 @@ def entered(name: str) -> tuple[str, float, str]:
 
 
 # what differs from LabOR's step with the rule of the same name
-STRATEGIES: dict[str, dict] = {rule: {} for rule in RULES} | {
+COMBINED: dict[str, dict] = {
     f"{rule}_regions": {"rule": rule, "step": regions_step, "regions": True}
-    for rule in (
-        "random",
-        "margin",
-        "margin_spaced",
-        "balanced_margin_spaced",
-        "ppl_filled",
-        "margin_sampled",
-    )
+    for rule in ("random", "margin", "margin_spaced", "ppl_filled")
 }
+
+
+def strategies() -> dict[str, dict]:
+    """Every strategy of the arena by name: the rules, and what is combined with one."""
+    return {rule: {} for rule in RULES} | COMBINED
+
 
 MAIN = (
     *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
