@@ -36,7 +36,7 @@ class ArenaPhases(SegmentationPhases):
 
     def results(self) -> pd.DataFrame:
         for path in self.out.glob("seed*/*@*"):  # of earlier commands
-            _known(path.name)
+            entered(path.name)
         table = super().results()
         if table.empty:
             return table
@@ -44,12 +44,6 @@ class ArenaPhases(SegmentationPhases):
         table["strategy"], table["budget"], table["unit"] = zip(*keys, strict=True)
         table["flavour"] = [flavour(strategy) for strategy in table["strategy"]]
         return table[[*FIRST, *(name for name in table if name not in FIRST)]]
-
-
-def _known(name: str) -> None:
-    """Make METHODS know an entry of an arena."""
-    strategy, budget, unit = entered(name)
-    arena_method(strategy, budget, unit)
 
 
 def flavour(strategy: str) -> str:
@@ -87,8 +81,6 @@ def open_arena(out: Path) -> pd.DataFrame:
     table = read_table(out, "stage", "miou")
     if "strategy" not in table or "unit" not in read_record(out):
         raise InputError(f"{out}: no arena; `python -m labor_lib arena` makes one")
-    for name in table["method"].unique():
-        _known(name)
     return last_stage(table.fillna({"flavour": ""}))
 
 

@@ -41,7 +41,7 @@ from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_
 from labor_lib.labels import ClassSet, classes_of
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
-from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, resolve
+from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
 from labor_lib.nets import deeplab
 from labor_lib.runtime import Progress, home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
@@ -137,6 +137,9 @@ class SegmentationRun(Run):
         self.table = with_seconds(
             read_table(self.folder, "stage", "miou", *counts, "train_seconds")
         )
+        for name in self.table["method"].unique():
+            if "@" in name:  # of an arena
+                entered(name)
         self.stages = self.config.budget.stages
         self.class_set: ClassSet = classes_of(self.config.data)
         # networks and images of late, so that going back and forth is quick; few large ones

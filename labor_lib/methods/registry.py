@@ -203,8 +203,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 def arena_method(strategy: str, budget: float, unit: str = "points") -> Method:
     """LabOR's network, warm-up and steps with another choice of pixels, or another budget.
 
-    strategy: one of `strategies()`. budget, unit: of an image over all stages, in points, percent of its
-    pixels, or seconds of a person, who needs those of a point for every asked pixel. The method is
+    strategy: one of `strategies()`. budget, unit: of an image over all stages, in points, percent of
+    its pixels, or seconds of a person, who needs those of a point for every asked pixel. It is
     called `STRATEGY@BUDGETunit`, such as "margin@40points", and METHODS knows it from now on.
     Raises InputError for other names and for a budget that is not above 0.
     """
@@ -244,11 +244,14 @@ def strategy_title(strategy: str) -> str:
 
 
 def entered(name: str) -> tuple[str, float, str]:
-    """Strategy, budget and unit of a name such as "margin@40points"; raises InputError."""
+    """Strategy, budget and unit of a name such as "margin@40points", which METHODS knows from now
+    on; raises InputError for others."""
     found = re.fullmatch(r"(\w+)@([\d.e+-]+)([a-z]+)", name)
     if not found:
         raise InputError(f"'{name}' is no entry of an arena, such as margin@40points")
-    return found[1], float(found[2]), found[3]
+    strategy, budget, unit = found[1], float(found[2]), found[3]
+    arena_method(strategy, budget, unit)
+    return strategy, budget, unit
 
 
 # what differs from LabOR's step with the rule of the same name

@@ -14,7 +14,7 @@ from labor_lib.lab.ui import controls
 from labor_lib.lab.ui.controls import Picture, RunPanel, Text, row
 from labor_lib.labels import IGNORE, ClassSet, colourise
 
-ALL = "all"  # a dropdown shows nothing where its value is None
+ALL, NONE = "all", "none"  # a dropdown shows nothing where its value is None
 BASES = {
     "image": ("image", "the photo"),
     "truth": ("truth", "the true classes"),
@@ -183,11 +183,12 @@ class StagePanel(RunPanel):
 class SelectionExplorer(StagePanel):
     """What a stage of a method saw of a training image, and asked there.
 
-    Controls: method, seed, stage, image; base; error, entropy, mask, asked (checkboxes, also in
-    `overlays`); only (a class id, or "all"); reset. picture: click to zoom; counts; legend.
+    Controls: method, seed, stage, image; beside (a second method, or "none"); base; error, entropy,
+    mask, asked (checkboxes, also in `overlays`); only (a class id, or "all"); reset. picture: click
+    to zoom; second: the other method's; counts; legend.
     """
 
-    def __init__(self, run, seed: int = 0, method=None, stage: int = 1, image: int = 0):
+    def __init__(self, run, seed: int = 0, method=None, stage: int = 1, image: int = 0, beside=""):
         methods = list(run.asked_methods)
         if method is None and "ppl" in methods:
             method = "ppl"
@@ -200,20 +201,51 @@ class SelectionExplorer(StagePanel):
             "layers and counts only where the model predicts", classes,
             "limits layers and counts to the pixels predicted as one class", "440px",
         )  # fmt: skip
-        self.counts, self.legend = Text(), Picture()
+        others = [("none", NONE), *((viz.short_title(name), name) for name in methods)]
+        tip = "a second method of this run, on the same image"
+        self.beside = controls.dropdown("beside", others, tip, "290px")
+        self.counts, self.legend, self.second = Text(), Picture(), Picture(zoomable=True)
+        self._wished = beside
         self._build(
             row(self.method, self.seed, self.stage, self.image, self.many),
             row(self.base, *self.overlays.values()),
-            row(self.only, self.reset),
-            parts=[self.picture, self.counts, self.legend],
+            row(self.only, self.beside, self.reset),
+            parts=[[self.picture, self.second], self.counts, self.legend],
         )
-        self._listen(self.base, self.only, *self.overlays.values())
+        self._listen(self.base, self.only, self.beside, *self.overlays.values())
+
+    def _start(self) -> None:
+        if self._wished:
+            controls.pick(self.beside, self._wished)
+        super()._start()
 
     def _update(self) -> None:
         scene, classes, base = self._look(), self.run.class_set, self.base.value
         mask = self.overlays["mask"]
         mask.disabled = scene.mask is None
         mask.description = "mask (this method has no selector)" if mask.disabled else "mask"
+        layers, inside = self._paint(self.picture, scene, f"{self.title} ({scene.name})")
+        self.counts.show(counts(scene, inside))
+        self.second.clear()
+        if self.beside.value != NONE:
+            name, (_, *place) = self.beside.value, self._seen[0]
+            self._paint(self.second, self.run.view(name, *place), viz.short_title(name), True)
+        found = np.unique(getattr(scene, base)) if base != "image" else ()
+        if scene.points and self.overlays["asked"].value:
+            found = {*found, *scene.answers.tolist()}
+        handles = [*viz.class_handles(classes, found), *(one.handle() for one in layers)]
+        if handles:
+            labels = ", ".join(handle.get_label() for handle in handles)
+            self.legend.show(viz.legend_figure(handles), f"colours: {labels}")
+        else:
+            self.legend.clear()
+
+    def _paint(self, picture: Picture, scene: Scene, title: str, named: bool = False):
+        """Show a scene with the chosen layers; returns these, and where they are drawn.
+
+        named: whether the caption begins with the title.
+        """
+        classes, base = self.run.class_set, self.base.value
         names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
         inside, name = np.ones_like(scene.truth, bool), ""
         if self.only.value != ALL:
@@ -223,16 +255,7 @@ class SelectionExplorer(StagePanel):
         if base == "image" and names & {"mask", "error"}:
             below = dimmed(below)
         what = " + ".join([base, *(name for name in OVERLAYS if name in names)])
-        alt = f"{what} of {self.title} ({scene.name})"
-        picture = paint(faded(below, inside), layers)
-        self.picture.show(picture, alt, sentence(scene, inside, name))
-        self.counts.show(counts(scene, inside))
-        found = np.unique(getattr(scene, base)) if base != "image" else ()
-        if scene.points and "asked" in names:
-            found = {*found, *scene.answers.tolist()}
-        handles = [*viz.class_handles(classes, found), *(one.handle() for one in layers)]
-        if handles:
-            labels = ", ".join(handle.get_label() for handle in handles)
-            self.legend.show(viz.legend_figure(handles), f"colours: {labels}")
-        else:
-            self.legend.clear()
+        caption = sentence(scene, inside, name)
+        caption = f"{title}: {caption}" if named else caption
+        picture.show(paint(faded(below, inside), layers), f"{what} of {title}", caption)
+        return layers, inside
