@@ -97,6 +97,14 @@ def test_an_arena_is_extended_and_kept(tmp_path, capsys):
     assert text["seeds"].to_dict() == {"ppl": "2", "random": "1", "margin_sampled": "1"}
     assert text.loc["random", "9 points"] == ""
 
+    # the page of results
+    page = tmp_path / "RESULTS.md"
+    page.write_text("<!-- results:arena-smoke-points -->\n<!-- /results:arena-smoke-points -->\n")
+    accepted("results", out, "--page", page)
+    written = page.read_text(encoding="utf-8")
+    assert "| strategy | mean over budgets | 7 points | 9 points |" in written
+    assert "made with `python -m labor_lib arena --preset smoke" in written
+
     # of another configuration: one line, and what is finished stays
     for more, message in (
         (("--unit", "percent", "--budgets", "2"), "unit was points, is percent"),
@@ -143,7 +151,12 @@ def test_paired_differences_by_hand():
         highest = max(highest, min(1, (3 - place) * p[pair]))
         expected[pair] = highest
     assert found["p"].to_dict() == pytest.approx(expected)
+    texts = arena.against(arena.paired_differences(scores), "margin").set_index("minus")
+    assert texts.loc["random", ["mean", "seeds"]].tolist() == ["+2.7", "3"]
+    assert texts.loc["PPL", "mean"] == "+2.0"
+    assert texts.loc["random", "95 % interval"] == f"{8 / 3 - half:+.1f} to {8 / 3 + half:+.1f}"
     one = arena.paired_differences(scores[:1])
+    assert arena.against(one, "margin").empty
     assert one[["p", "low", "high"]].isna().all(axis=None)
 
 
@@ -203,7 +216,7 @@ def case(seed: int, points: int = 9):
     return image, positions, answers
 
 
-@pytest.mark.parametrize("tolerance", [0, 4, 30])
+@pytest.mark.parametrize("tolerance", [1, 4, 30])
 def test_regions_by_walking(tolerance):
     for seed in range(5):
         image, positions, answers = case(seed)
@@ -221,6 +234,12 @@ def test_regions_by_walking(tolerance):
         expected.flat[positions] = answers
         label = grown.spread(image, positions, answers, tolerance, radius)
         np.testing.assert_array_equal(label, expected)
+        pseudo = np.random.default_rng(seed).choice([3, 4, IGNORE], label.shape).astype(np.uint8)
+        free = (expected == IGNORE) & (pseudo != IGNORE)
+        free.flat[positions] = False  # void there
+        expected[free] = pseudo[free] + grown.GROWN
+        both = grown.spread(image, positions, answers, tolerance, radius, pseudo)
+        np.testing.assert_array_equal(both, expected)
 
         place = {divmod(p, width): a for p, a in zip(positions.tolist(), answers, strict=True)}
         pairs = [
@@ -245,7 +264,7 @@ def test_the_answers_choose_the_tolerance():
     assert grown.choose_tolerance(Stripes(), known, settings) == (8, 1.0)
     wrong = Selection((20, 40), [columns], [(columns % 2).astype(np.uint8)])
     assert grown.choose_tolerance(Stripes(), wrong, settings)[0] == 0
-    labels = grown.grown_labels(Stripes(), known, 8, 6)(0)
+    labels = grown.filled_labels(Stripes(), known, 8, 6)(0)
     truth = np.arange(40) // 8
     assert (labels != IGNORE).all()
     np.testing.assert_array_equal(labels % grown.GROWN, np.tile(truth, (20, 1)))
@@ -272,7 +291,7 @@ def test_grown_labels_have_a_loss_of_their_own(fabric, tiny):
     def by_hand(levels):
         return 0.7 * segmentation_loss(levels, inferred, config.adversarial.auxiliary_weight)
 
-    losses, weights = after(grown.regions_step, label)
+    losses, weights = after(grown.filled_step, label)
     expected, others = after(labor_step, asked, further_loss=by_hand)
     plain, _ = after(labor_step, asked)
     assert losses == expected

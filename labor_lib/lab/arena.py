@@ -5,30 +5,35 @@ columns of every run, `strategy`, `flavour`, `budget` (a number) and `unit`; fig
 read nothing else, but for the bootstrap, which reads each image's confusion matrix.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
+from labor_lib.config import preset
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.pipeline import read_record
-from labor_lib.lab.runs import read_table
-from labor_lib.lab.segmentation import SegmentationPhases
+from labor_lib.lab.runs import SegmentationRun, read_table
+from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
-from labor_lib.methods.registry import arena_method, entered, strategies, strategy_title
-from labor_lib.runtime import writing
-from labor_lib.selection.rules import SCORED
+from labor_lib.methods.registry import METHODS, arena_method, entered, strategies, strategy_title
+from labor_lib.runtime import Progress, home, make_fabric, writing
+from labor_lib.selection.rules import SCORED, Candidates
 
 FIRST = (
     *("strategy", "flavour", "budget", "unit", "seed", "stage", "miou", "pixels_per_image"),
     *("clicks_per_image", "seconds_per_image", "void_share", "select_seconds"),
 )  # columns of results.csv that a reader looks for
 AXES = {"pixels": "pixels an image", "clicks": "clicks an image", "seconds": "a person's seconds"}
-DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled")
+OURS = "rare_margin_spaced_filled"
+SMALL = ("random", "margin", "margin_spaced", "ppl", OURS)
+DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled", OURS)
 
 
 class ArenaPhases(SegmentationPhases):
@@ -84,6 +89,57 @@ def open_arena(out: Path) -> pd.DataFrame:
     return last_stage(table.fillna({"flavour": ""}))
 
 
+def open_run(unit: str = "points") -> SegmentationRun:
+    """The finished arena of the streets, or else a small one, made where need be.
+
+    With LABOR_RUN=small a finished one is not looked for. Says in a line which one it is.
+    """
+    full = home() / "runs" / f"arena-streets-{unit}"
+    if os.environ.get("LABOR_RUN") != "small" and (full / "results.csv").exists():
+        run = SegmentationRun(full)
+    else:
+        config = preset("small")
+        small = home() / "runs" / f"small-arena-{unit}"
+        print("A small arena: its figures show shapes, not results (`make arena` makes the whole).")
+        with Progress() as progress:
+            phases = ArenaPhases(config, small, Roots(home() / "data"), make_fabric(), progress)
+            phases.run(entries(list(SMALL), [9, 39], unit, config), [0], unit=unit)
+        run = SegmentationRun(small)
+    budgets = ", ".join(f"{budget:g}" for budget in sorted(run.table["budget"].unique()))
+    count = run.table["strategy"].nunique()
+    print(f"Opened '{run.folder.name}': {count} strategies, {budgets} {unit}; seeds {run.seeds}.")
+    return run
+
+
+def candidates(run: SegmentationRun, index: int, budget: int, seed: int = 0) -> Candidates:
+    """One training image as the rules see it in the first stage of an arena.
+
+    The classifiers' probabilities are those of PPL's selector, where the arena has one; the mean
+    probability of each class is that of the first 20 images.
+    """
+    target = run.domains(seed).target
+    (method, *_) = [m for m in run.methods_of(seed) if METHODS[m].selector] or run.methods_of(seed)
+    net = run.at_start(method, seed)
+    if METHODS[method].selector:
+        first, second = map(torch.from_numpy, run.pair(method, seed, 1, index))
+    else:
+        first = second = torch.from_numpy(run.probabilities(net, target, index))
+
+    @torch.no_grad()
+    def features() -> torch.Tensor:
+        return net.backbone(run.normalised(target, index))[0].float().cpu()
+
+    def class_means() -> torch.Tensor:
+        shown = range(min(20, len(target)))
+        maps = [run.probabilities(net, target, i).mean(axis=(1, 2)) for i in shown]
+        return torch.from_numpy(np.mean(maps, axis=0))
+
+    return Candidates(
+        first, second, budget, generator=torch.Generator().manual_seed(seed),
+        compute_features=features, compute_class_means=class_means,
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------ numbers
 
 
@@ -130,6 +186,25 @@ def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFram
     found = pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high", "p", "seeds"])
     found["p"] = holm(found["p"].to_numpy(float))
     return found
+
+
+def against(pairs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The pairs of one strategy as texts, it minus the other; none of a single seed."""
+    turned = pairs[pairs["second"] == name].assign(sign=-1).rename(columns={"first": "other"})
+    own = pairs[pairs["first"] == name].assign(sign=1).rename(columns={"second": "other"})
+    rows = []
+    for row in pd.concat([own, turned]).dropna(subset="p").sort_index().itertuples():
+        low, high = sorted((row.sign * row.low, row.sign * row.high))
+        rows.append(
+            (
+                strategy_title(row.other),
+                score_text(row.sign * row.mean, sign="+"),
+                f"{score_text(low, sign='+')} to {score_text(high, sign='+')}",
+                f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001",
+                str(row.seeds),
+            )
+        )
+    return pd.DataFrame(rows, columns=["minus", "mean", "95 % interval", "p", "seeds"], dtype=str)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

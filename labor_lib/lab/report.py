@@ -21,7 +21,7 @@ from scipy import stats
 
 from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
-from labor_lib.lab import viz
+from labor_lib.lab import arena, viz
 from labor_lib.lab.classification import summarise as accuracies
 from labor_lib.lab.pipeline import read_record
 from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
@@ -405,7 +405,8 @@ def write_table(
 ) -> None:
     """Put a run's tables between `<!-- results:NAME -->` and `<!-- /results:NAME -->` in `page`.
 
-    NAME: the preset, with "-noisy" where answers were, or of a classification run its folder's.
+    NAME: the preset, with "-noisy" where answers were; of a classification run its folder's; of an
+    arena such as "arena-streets-points".
     short: a page for the small table, between the markers of the name "short" (segmentation only).
     pictures: a folder for predictions.png and asked.png (segmentation only).
     Raises InputError where markers or the run's files are missing; then nothing is written.
@@ -413,6 +414,8 @@ def write_table(
     files: dict[Path, bytes] = {}
     if _is_classification(out):
         name, body = _classification_body(ClassificationRun(out))
+    elif "unit" in read_record(out):
+        name, body = _arena_body(out)
     else:
         run = SegmentationRun(out)
         name, body = _segmentation_body(run)
@@ -447,6 +450,20 @@ def _classification_body(run: ClassificationRun) -> tuple[str, str]:
     )
     table = _markdown(accuracy_table(run.table))
     return run.shift, _body(table, f"Accuracy in percent, {about}", paired, run.record)
+
+
+def _arena_body(out: Path) -> tuple[str, str]:
+    """The table, and the best strategy minus every other at the largest budget."""
+    table, record = arena.open_arena(out), read_record(out)
+    texts, budget = arena.arena_table(table), table["budget"].max()
+    pairs = arena.against(arena.paired_differences(arena.wide(table, budget)), texts.index[0])
+    about = f"Last stage, mIoU in percent, mean ± standard deviation over seeds{_made_with(record)}"
+    blocks = [_markdown(texts), f"{about}."]
+    if len(pairs):
+        unit = record["unit"]
+        what = f"{texts['strategy'].iloc[0]} minus the others at {budget:g} {unit}"
+        blocks += [f"{what}, intervals and p corrected for all pairs:", _markdown(pairs)]
+    return f"arena-{record['settings']['preset']}-{record['unit']}", "\n\n".join(blocks)
 
 
 def _body(table: str, about: str, paired: pd.DataFrame, record: dict) -> str:

@@ -45,7 +45,7 @@ from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
 from labor_lib.methods.labor import train_selector
-from labor_lib.methods.regions import choose_tolerance, grown_labels
+from labor_lib.methods.regions import choose_tolerance, filled_labels
 from labor_lib.methods.registry import METHODS, Method
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.metrics import evaluate, summary
@@ -399,11 +399,7 @@ class SegmentationPhases:
         net = nets["segmenter"].to(self.fabric.device)
         estimate_statistics(self.fabric, net, domains.target, config)
         if method.sees == "pseudo":
-            alphas = config.self_training.alphas
-            labels = write_pseudo_labels(
-                self.fabric, net, domains.target, config, alphas[min(stage, len(alphas)) - 1],
-                folder / "pseudo_labels.npy",
-            )  # fmt: skip
+            labels = self._pseudo_labels(folder, net, domains.target, stage)
             return labels, {"select_seconds": time.perf_counter() - started}
         known = self._asked_before(method, seed, stage, len(domains.target))
         questions, answered = folder / "selection.npz", folder / "cost.csv"
@@ -435,13 +431,22 @@ class SegmentationPhases:
         said = np.concatenate(now.answers)
         counts = {"asked": len(said) / len(now), "void": int((said == IGNORE).sum()) / len(now)}
         record = _means(costs) | counts | read_json(folder / "asked.json")
-        if not method.regions:
+        if not method.fill:
             return known.labels, record
-        tolerance, agreement = choose_tolerance(domains.target, known, config.regions)
-        record |= {"tolerance": tolerance, "held_back_agreement": agreement}
-        if not tolerance:
-            return known.labels, record
-        return grown_labels(domains.target, known, tolerance, config.regions.radius), record
+        tolerance, pseudo = 0.0, None
+        if "regions" in method.fill:
+            tolerance, agreement = choose_tolerance(domains.target, known, config.regions)
+            record |= {"tolerance": tolerance, "held_back_agreement": agreement}
+        if "pseudo" in method.fill:
+            pseudo = self._pseudo_labels(folder, net, domains.target, stage)
+        radius = config.regions.radius
+        return filled_labels(domains.target, known, tolerance, radius, pseudo), record
+
+    def _pseudo_labels(self, folder: Path, net, target: SegmentationFolder, stage: int) -> Labels:
+        """IAST's, with the share that it keeps in this stage."""
+        alphas = self.config.self_training.alphas
+        alpha, path = alphas[min(stage, len(alphas)) - 1], folder / "pseudo_labels.npy"
+        return write_pseudo_labels(self.fabric, net, target, self.config, alpha, path)
 
     def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
         """All that the earlier stages of a method asked."""

@@ -3,10 +3,11 @@
 Not in LabOR. Where superpixels are asked (MulActSeg, Hwang et al., NeurIPS 2023) an answer has a
 region before it is given; here it grows from the asked pixel, by colour. How far is decided by the
 answers themselves: each point is held back in turn, and the tolerance is the largest at which the
-regions of the other points say what the person said.
+regions of the other points say what the person said. Pixels outside all regions can take IAST's
+pseudo labels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -18,7 +19,7 @@ from labor_lib.labels import IGNORE
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.selection.record import Selection
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch, Labels, Nets, Optimizers
 
 GROWN = 128  # is added to a label that nobody gave for this very pixel
 
@@ -47,6 +48,8 @@ def regions(
     image: np.ndarray, positions: np.ndarray, answers: np.ndarray, tolerance: float, radius: int
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray, int]]:
     """For every answer that is not void its window, its region in it, and the answer."""
+    if not tolerance:
+        return
     for position, answer in zip(positions.tolist(), answers.tolist(), strict=True):
         if answer != IGNORE:
             place = divmod(position, image.shape[1])
@@ -54,12 +57,18 @@ def regions(
 
 
 def spread(
-    image: np.ndarray, positions: np.ndarray, answers: np.ndarray, tolerance: float, radius: int
+    image: np.ndarray,
+    positions: np.ndarray,
+    answers: np.ndarray,
+    tolerance: float,
+    radius: int,
+    elsewhere: np.ndarray | None = None,
 ) -> np.ndarray:
     """The answers of one image with their regions: H x W uint8, 255 where nothing is known.
 
     An asked pixel has its answer, a grown one the answer + `GROWN`. Where regions of different
-    answers overlap there is no label.
+    answers overlap there is no label. tolerance: 0 grows nothing. elsewhere: pseudo labels, H x W
+    uint8, for the pixels that have no label then; they count as grown.
     """
     label = np.full(image.shape[:2], IGNORE, np.uint8)
     disputed = np.zeros(image.shape[:2], bool)
@@ -68,6 +77,9 @@ def spread(
         disputed[window] |= inside & (part != IGNORE) & (part != answer + GROWN)
         part[inside] = answer + GROWN
     label[disputed] = IGNORE
+    if elsewhere is not None:
+        free = (label == IGNORE) & (elsewhere != IGNORE)
+        label[free] = elsewhere[free] + GROWN
     label.flat[positions] = answers
     return label
 
@@ -117,32 +129,37 @@ def choose_tolerance(
     return best
 
 
-def grown_labels(
-    folder: SegmentationFolder, known: Selection, tolerance: float, radius: int
-) -> Callable[[int], np.ndarray]:
-    """A function from image number to its answers with their regions, H x W uint8 (`spread`)."""
+def filled_labels(
+    folder: SegmentationFolder,
+    known: Selection,
+    tolerance: float,
+    radius: int,
+    pseudo: Labels | None = None,
+) -> Labels:
+    """A function from image number to its answers and what is filled in, H x W uint8 (`spread`)."""
 
     def labels(index: int) -> np.ndarray:
         positions, answers = known.positions[index], known.answers[index]
-        return spread(_pixels(folder, index), positions, answers, tolerance, radius)
+        elsewhere = None if pseudo is None else np.asarray(pseudo(index))
+        return spread(_pixels(folder, index), positions, answers, tolerance, radius, elsewhere)
 
     return labels
 
 
-def regions_step(
+def filled_step(
     fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
 ) -> dict[str, float]:
-    """LabOR's step, and cross-entropy on the grown labels with a weight of its own.
+    """LabOR's step, and cross-entropy on the filled-in labels, a mean of their own.
 
-    Apart from the asked pixels, which are few and hard, and would drown among the grown ones.
+    The asked pixels are few and hard; in one mean they would drown among the others.
     """
     weight = config.adversarial.auxiliary_weight
     labels = batch.target_labels
-    grown = (labels >= GROWN) & (labels != IGNORE)
-    batch.target_labels = labels.masked_fill(grown, IGNORE)
-    inferred = (labels - GROWN).masked_fill(~grown, IGNORE)
+    inferred = (labels >= GROWN) & (labels != IGNORE)
+    batch.target_labels = labels.masked_fill(inferred, IGNORE)
+    others = (labels - GROWN).masked_fill(~inferred, IGNORE)
 
     def further(levels) -> Tensor:
-        return config.regions.weight * segmentation_loss(levels, inferred, weight)
+        return config.regions.weight * segmentation_loss(levels, others, weight)
 
     return labor_step(fabric, nets, opts, batch, config, further_loss=further)

@@ -20,7 +20,7 @@ from labor_lib.methods.dann import dann_networks, dann_step
 from labor_lib.methods.erm import erm_step, joint_step, target_step
 from labor_lib.methods.iast import iast_step
 from labor_lib.methods.labor import labor_step
-from labor_lib.methods.regions import regions_step
+from labor_lib.methods.regions import filled_step
 from labor_lib.methods.sagnet import (
     pooled_networks,
     pooled_step,
@@ -66,7 +66,7 @@ class Method:
     whole_mask    whether it asks the whole mask (capped) instead of a budget
     pixels        share of an image instead of the configuration's
     points        of an image over all stages, instead of the configuration's
-    regions       whether an answer also counts for the region round its point
+    fill          labels that nobody gave: "regions" round the answers, "pseudo" labels elsewhere
     steps_factor  times the configuration's stage steps
     scored        the network that is evaluated
     control       answers a question about another method; "all" does not stand for it
@@ -95,7 +95,7 @@ class Method:
     whole_mask: bool = False
     pixels: float | None = None
     points: int | None = None
-    regions: bool = False
+    fill: tuple[str, ...] = ()
     steps_factor: int = 1
     scored: str = "segmenter"
     control: bool = False
@@ -203,8 +203,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 def arena_method(strategy: str, budget: float, unit: str = "points") -> Method:
     """LabOR's network, warm-up and steps with another choice of pixels, or another budget.
 
-    strategy: one of `strategies()`. budget, unit: of an image over all stages, in points, percent of
-    its pixels, or seconds of a person, who needs those of a point for every asked pixel. It is
+    strategy: one of `strategies()`. budget, unit: of an image over all stages, in points, percent
+    of its pixels, or seconds of a person, who needs those of a point for every asked pixel. It is
     called `STRATEGY@BUDGETunit`, such as "margin@40points", and METHODS knows it from now on.
     Raises InputError for other names and for a budget that is not above 0.
     """
@@ -237,10 +237,14 @@ def arena_method(strategy: str, budget: float, unit: str = "points") -> Method:
 
 def strategy_title(strategy: str) -> str:
     """As readers know it: "RIPU points", "class-balanced margin, sampled"."""
-    words = strategy.replace("balanced_margin", "class-balanced_margin").split("_")
+    rule, fill = strategy, ()
+    if strategy in COMBINED:
+        rule, fill = COMBINED[strategy]["rule"], COMBINED[strategy]["fill"]
+    words = rule.replace("balanced_", "class-balanced_").replace("rare_", "rare-class_").split("_")
     words = [word.upper() if word in ("ripu", "ppl", "spl") else word for word in words]
-    flavour = words.pop() if strategy in SCORED and words[-1] in ("sampled", "spaced") else ""
-    return " ".join(words) + (f", {flavour}" if flavour else "")
+    flavour = words.pop() if rule in SCORED and words[-1] in ("sampled", "spaced") else ""
+    parts = [" ".join(words) + (f", {flavour}" if flavour else "")]
+    return " + ".join([*parts, *(_FILLS[one] for one in fill)])
 
 
 def entered(name: str) -> tuple[str, float, str]:
@@ -255,10 +259,14 @@ def entered(name: str) -> tuple[str, float, str]:
 
 
 # what differs from LabOR's step with the rule of the same name
+_FILLS = {"regions": "regions", "pseudo": "pseudo labels"}
 COMBINED: dict[str, dict] = {
-    f"{rule}_regions": {"rule": rule, "step": regions_step, "regions": True}
-    for rule in ("random", "margin", "margin_spaced", "ppl_filled")
-}
+    f"{rule}_{end}": {"rule": rule, "step": filled_step, "fill": fill}
+    for rule in ("random", "margin", "rare_margin_spaced")
+    for end, fill in {
+        "regions": ("regions",), "pseudo": ("pseudo",), "filled": ("regions", "pseudo")
+    }.items()
+}  # fmt: skip
 
 
 def strategies() -> dict[str, dict]:

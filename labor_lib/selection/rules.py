@@ -78,6 +78,7 @@ SCORES = {
     "least_confidence": scores.least_confidence,
     "margin": scores.margin,
     "balanced_margin": scores.balanced_margin,
+    "rare_margin": scores.rare_margin,
     "discrepancy": scores.discrepancy,
 }
 FLAVOURS = {"": best, "_sampled": sampled, "_spaced": spaced}
