@@ -13,7 +13,7 @@ SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
-.PHONY: run table camvid family lab dashboard annotate notebooks test test-unit test-notebooks test-streets \
+.PHONY: run table camvid arena family lab dashboard annotate notebooks test test-unit test-notebooks test-streets \
 	test-family test-browser test-package lint bench clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
@@ -25,12 +25,20 @@ table: $(READY)  ## every method, five seeds, and four with wrong answers; conti
 	$(PY) -m labor_lib run --preset streets --methods random_points,ppl,random_pixels,spl_sampled --seeds 0-2 \
 		--annotator noisy --out runs/streets-noisy
 
+# the strategies that are compared at 40 points
+ARENA = default,margin_sampled,rare_margin_spaced,rare_margin_spaced_regions,rare_margin_spaced_pseudo,margin_filled,ppl_random,weak_points,entropy,discrepancy,balanced_margin,ripu_points,core_set
+
 # the folder of the CamVid images; `python -m labor_lib data camvid` fetches it
 CAMVID ?= data/camvid
 
 camvid: $(READY)  ## drawn streets -> photographs, and photographs by day -> at dusk; CAMVID=folder
 	$(PY) -m labor_lib run --preset camvid --target-root $(CAMVID)
 	$(PY) -m labor_lib run --preset camvid-dusk --target-root $(CAMVID)
+
+arena: $(READY)  ## ways to choose points at equal budgets, on scenes of their own; continues where stopped
+	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 40 --seeds 0-2 \
+		--strategies $(ARENA)
+	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 10,20 --seeds 0-2
 
 family: $(READY)  ## image classification: every method and shift, five seeds; continues where stopped
 	$(PY) -m labor_lib family --shift textured --methods all --few 1,5 --seeds 0-4

@@ -196,6 +196,7 @@ def test_scores_by_hand():
         (scores.least_confidence(one), [-0.5, -0.6, -1.0]),
         (scores.margin(one), [-0.2, -0.4, -1.0]),
         (scores.balanced_margin(one), [0.6 / 16, 1 / 3 / 1.6**2, 0.0]),
+        (scores.rare_margin(one), [0.6 / 4, 1 / 3 / 1.6, 0.0]),
         (scores.discrepancy(two), [0.8 / 3, 0.0, 2 / 3]),
     ):
         np.testing.assert_allclose(found[0], expected, atol=1e-5)

@@ -326,6 +326,20 @@ def layers(explorer, base: str, *overlays: str) -> np.ndarray:
     return pixels(explorer.picture)[SCALE // 2 :: SCALE, SCALE // 2 :: SCALE].astype(int)
 
 
+def test_a_second_method_beside(run, explorer):
+    assert explorer.second.shown is None
+    explorer.beside.value = "random_points"
+    assert explorer.error == ""
+    alone = widgets.SelectionExplorer(run, method="random_points")
+    np.testing.assert_array_equal(pixels(explorer.second), pixels(alone.picture))
+    assert explorer.second.caption == f"random points: {alone.picture.caption}"
+    assert "of the 2 points asked here" in explorer.second.caption  # one is void
+    given = widgets.SelectionExplorer(run, method="spl", beside="random_points")
+    np.testing.assert_array_equal(pixels(given.second), pixels(explorer.second))
+    explorer.beside.value = "none"
+    assert explorer.second.shown is None
+
+
 def test_counts_of_regions(explorer):
     # the mask holds 7 road pixels, right, 7 building pixels, wrong, and 2 void
     caption = explorer.picture.caption

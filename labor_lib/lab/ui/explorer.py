@@ -246,7 +246,9 @@ class SelectionExplorer(StagePanel):
         named: whether the caption begins with the title.
         """
         classes, base = self.run.class_set, self.base.value
-        names = {n for n, box in self.overlays.items() if box.value and not box.disabled}
+        names = {name for name, box in self.overlays.items() if box.value}
+        if scene.mask is None:
+            names.discard("mask")
         inside, name = np.ones_like(scene.truth, bool), ""
         if self.only.value != ALL:
             inside, name = scene.prediction == self.only.value, classes.names[self.only.value]
