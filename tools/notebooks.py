@@ -169,7 +169,7 @@ def run_full(path: Path) -> bool:
 
 def measure_small(path: Path) -> bool:
     """Execute a notebook where no run exists, not even a small one; whether it is fast enough."""
-    for run in ("small", "small-lite", "family-small"):
+    for run in ("small", "small-lite", "small-arena-points", "family-small"):
         shutil.rmtree(PROJECT / "runs" / run, ignore_errors=True)
     os.environ["LABOR_RUN"] = "small"
     _, seconds, megabytes = execute(path)

@@ -41,6 +41,7 @@ SHORTENED = {  # a notebook that trains much: the cells that its view needs
     "07_ppl": ("import numpy", "run = open_run(", "index, stage = 45", "viewer = PrototypeViewer("),
     "10_photographs": ("import torch", "run = open_run(", "def spread(", "explorer = Selection"),
     "11_is_it_cheap": ("import numpy", "METHODS = (", "asked = run.sel", "sheet = Annotation"),
+    "16_arena": ("import numpy", "run = arena.open_run(", "index, number", "explorer = Selection"),
     "13_ccsa": ("import torch", "run = open_shift(", "playground = AlignmentPlayground("),
 }  # fmt: skip
 READY = 120  # seconds a server may take to answer

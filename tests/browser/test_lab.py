@@ -51,7 +51,7 @@ def test_selection_explorer(page, lab):
         view, lambda: driving.dropdown(view, "method").select_option(label="random pixels")
     )
     assert view.get_by_label("mask (this method has no selector)").is_disabled()
-    only = view.locator("select").last
+    only = driving.dropdown(view, "layers and counts only where the model predicts")
     assert driving.changed(view, lambda: only.select_option(label="road"), driving.texts)
     assert "road" in view.locator("figcaption").first.inner_text()
     image = view.locator(".labor-picture img").first
@@ -73,6 +73,22 @@ def test_explorer_of_photographs(page, lab):
         runs = driving.dropdown(view, "run")
         for _ in range(2):
             assert driving.changed(view, lambda: driving.choose_another(runs))
+
+
+def test_two_strategies_side_by_side(page, lab):
+    """On the arena of notebook 16, which its tests have trained."""
+    driving.open_notebook(page, lab, "16_arena.ipynb")
+    view = driving.wait_for_view(page, "labor-explorer")
+    pictures = view.locator(".labor-picture img:visible")
+    expect(pictures).to_have_count(3)  # two images and the legend
+    boxes = [pictures.nth(place).bounding_box() for place in (0, 1)]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["width"] == boxes[1]["width"] > 350
+    beside = driving.dropdown(view, "beside")
+    assert driving.changed(view, lambda: driving.choose_another(beside))
+    beside.select_option(label="none")
+    expect(pictures).to_have_count(2)
+    assert pictures.first.bounding_box()["width"] > 1.5 * boxes[0]["width"]
 
 
 def test_answers_in_a_notebook(page, lab):

@@ -227,6 +227,7 @@ class SelectionExplorer(StagePanel):
         layers, inside = self._paint(self.picture, scene, f"{self.title} ({scene.name})")
         self.counts.show(counts(scene, inside))
         self.second.clear()
+        self.second.layout.display = "none" if self.beside.value == NONE else None
         if self.beside.value != NONE:
             name, (_, *place) = self.beside.value, self._seen[0]
             self._paint(self.second, self.run.view(name, *place), viz.short_title(name), True)
