@@ -110,6 +110,14 @@ class RegionConfig:
 
 
 @dataclass(frozen=True)
+class RivalConfig:
+    """ASS and WDA; the weights of WDA's published code, not chosen anew for the streets."""
+
+    class_weight: float = 0.001  # of the classes' adversary
+    tag_weight: float = 0.2  # of the pooled prediction's cross-entropy with the tags
+
+
+@dataclass(frozen=True)
 class SelectorConfig:
     """LabOR's pixel selector: two classifiers on a shared backbone.
 
@@ -155,6 +163,7 @@ class Config:
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     regions: RegionConfig = field(default_factory=RegionConfig)
+    rivals: RivalConfig = field(default_factory=RivalConfig)
     selector: SelectorConfig = field(default_factory=SelectorConfig)  # PPL and sampled SPL
     # SPL asks the whole mask, so the mask must be small. At 0.02 loss 6 parts the two heads (7 % of
     # the pixels); at 0.001 it does nothing: the mask is what the noise leaves (docs/RESULTS.md).

@@ -12,7 +12,7 @@ the seed, so that a run that was killed continues with the same numbers.
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from torchvision.transforms import v2
 
 from labor_lib.config import Config, TrainingConfig
@@ -47,6 +47,7 @@ class Batch:
     (of the target: asked pixels or pseudo labels); of classification B int64. Source images of
     several domains stand one domain after the other. pairs: P x 2, places in the source and in
     the target images (CCSA). progress: the share of the training that is done, in [0, 1).
+    labelled: a further batch of the target's wholly labelled images, for methods that have some.
     """
 
     source_images: Tensor | None = None
@@ -55,6 +56,8 @@ class Batch:
     target_labels: Tensor | None = None
     pairs: Tensor | None = None
     progress: float = 0.0
+    labelled_images: Tensor | None = None
+    labelled_labels: Tensor | None = None
 
 
 # ------------------------------------------------------------------------------------ the loop
@@ -116,16 +119,20 @@ def train_segmenter(
     steps: int,
     learning_rate: float,
     seed: int,
+    labelled: Sequence[int] = (),
     **options,
 ) -> list[dict[str, float]]:
     """`train` with the configuration's optimisers, batches and learning-rate schedule."""
     settings = config.train
+    batches = segmentation_batches(
+        fabric, config, source, target, target_labels, steps=steps, seed=seed, labelled=labelled
+    )
     return train(
         fabric,
         nets,
         build_optimizers(nets, config, learning_rate),
         step,
-        segmentation_batches(fabric, config, source, target, target_labels, steps=steps, seed=seed),
+        batches,
         config,
         steps=steps,
         seed=seed,
@@ -278,33 +285,37 @@ def segmentation_batches(
     seed: int,
     batch_size: int | None = None,
     order: str = "target",
+    labelled: Sequence[int] = (),
 ) -> Callable[[int], Iterator[Batch]]:
     """For `train`: `batch_size` images of each domain a step, the same for every method.
 
     A domain that is None does not appear. Files are read by `workers` processes; flips are drawn in
-    this one. order: with the seed it determines the order of the target's images.
+    this one. order: with the seed it determines the order of the target's images. labelled: numbers
+    of target images that have a batch of their own.
     """
     batch_size = batch_size or config.train.batch_size
     transform = joint_transform(config.train.flip, config.data.mean, config.data.std)
-    domains = {
-        "source": (source, source.label if source is not None else None, "source"),
-        "target": (target, target_labels, order),
-    }
+    domains = {}
+    if source is not None:
+        domains["source"] = (_Labelled(source, source.label), "source")
+    if target is not None:
+        domains["target"] = (_Labelled(target, target_labels), order)
+    if labelled:
+        domains["labelled"] = (Subset(domains["target"][0], labelled), "labelled")
 
     def from_step(start: int) -> Iterator[Batch]:
         loaders = {
             name: iter(
                 DataLoader(
-                    _Labelled(folder, labels),
+                    images,
                     batch_sampler=ShuffledBatches(
-                        len(folder), batch_size, start, steps, derive_seed(seed, own)
+                        len(images), batch_size, start, steps, derive_seed(seed, own)
                     ),
                     collate_fn=list,
                     num_workers=config.data.workers,
                 )
             )
-            for name, (folder, labels, own) in domains.items()
-            if folder is not None
+            for name, (images, own) in domains.items()
         }
         return (read(loaders) for _ in range(start, steps))
 

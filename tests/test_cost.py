@@ -21,6 +21,10 @@ BY_HAND = {
     "two large pieces of two classes": ("pixels", 900, 4, 2, 3.6, 162.0),
     "file smaller than the network's picture": ("pixels", 1, 4, 4, 3.6, 3.6),
     "all regions outlined": ("all", 25088, 70, 1, 5544.0, 5544.0),
+    "some images with all regions outlined": ("few", 2508.8, 7.0, 0.1, 554.4, 554.4),
+    "tags of an image": ("tags", 0, 11, 11, 30.0, 30.0),
+    "tags, nothing further asked": ("tags", 0, 0, 0, 0.0, 0.0),
+    "a point of each class": ("class points", 11, 11, 11, 45.0, 45.0),
     "nothing asked": ("none", 0, 0, 0, 0.0, 0.0),
 }
 
@@ -35,8 +39,8 @@ def test_seconds_of_arrays_are_those_of_their_rows():
     rows = np.array([values[1:4] for values in BY_HAND.values() if values[0] == "pixels"], float)
     together = np.transpose(person_seconds(*rows.T, "pixels"))
     np.testing.assert_allclose(together, [person_seconds(*row, "pixels") for row in rows])
-    with pytest.raises(InputError, match="kind 'few': choose from none, points, pixels, all"):
-        person_seconds(1, 1, 1, "few")
+    with pytest.raises(InputError, match="kind 'many': choose from none, points, pixels, few"):
+        person_seconds(1, 1, 1, "many")
 
 
 def test_a_drawn_map_gives_its_seconds():

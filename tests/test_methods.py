@@ -411,20 +411,29 @@ def test_every_method_takes_a_step(fabric, tiny, name):
         batch.target_images = torch.randn(2, 3, 32, 32)
         if method.sees != "images":
             batch.target_labels = random_labels((2, 32, 32), 3)
+    if method.sees == "few":
+        batch.labelled_images = torch.randn(2, 3, 32, 32)
+        batch.labelled_labels = random_labels((2, 32, 32), 4)
     losses = method.step(fabric, nets, opts, batch, tiny)
     assert losses
     assert all(isinstance(value, float) and math.isfinite(value) for value in losses.values())
     assert moved(before["segmenter"], nets["segmenter"])
     assert all(p.isfinite().all() for p in nets["segmenter"].parameters())
-    assert moved(before["discriminator0"], nets["discriminator0"]) == ("discriminator" in losses)
+    for net, loss in (("discriminator0", "discriminator"), ("class_discriminator",) * 2):
+        if net in nets:
+            assert moved(before[net], nets[net]) == (loss in losses)
 
 
 def test_resolve_names_and_groups():
     assert [m.name for m in resolve(["ppl", "main", "ppl"])][:2] == ["ppl", MAIN[0]]
-    assert [m.name for m in resolve(["all", "spl", "controls"])] == [
+    groups = ["all", "spl", "controls", "rivals"]
+    assert [m.name for m in resolve(groups)] == [
         name for name, method in METHODS.items() if not method.arena
     ]
-    assert not any(m.control or m.arena for m in resolve(["all"]))
+    assert not any(m.control or m.arena or m.rival for m in resolve(["all"]))
+    assert {m.name for m in resolve(["rivals"])} == {
+        *("random_images", "aada", "ass", "wda_tags", "wda_points")
+    }
     for names, config in ((["spl", "spam"], None), (["sagnet"], FAMILY["fonts"])):
         with pytest.raises(InputError, match=f"method '{names[-1]}' .*choose from source_only"):
             resolve(names, config)

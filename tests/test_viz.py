@@ -67,6 +67,10 @@ def test_every_method_has_its_own_style():
     assert set(family_viz.STYLES) == set(CLASSIFICATION)
 
 
+def test_every_kind_has_a_family():
+    assert {viz.family_of(name) for name in METHODS} == set(viz.FAMILIES)
+
+
 @pytest.mark.parametrize(("axis", "factor"), [("clicks", 0.5), ("pixels", 1.0), ("seconds", 3.0)])
 def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     figure = viz.budget_curve(table, axis)

@@ -12,6 +12,9 @@ from labor_lib.errors import InputError
 
 ACTS = Path(__file__).with_name("costs.csv")
 COUNTS = ("pixels", "clicks", "pieces")
+# a Cityscapes image, by the authors of WDA (Paul et al., ECCV 2020): points as the README of their
+# code (sujoyp/weak-da-seg) says, tags as remembered of the paper, not checked
+WDA_SECONDS = {"tags": 30.0, "class points": 45.0}
 TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
 
@@ -61,7 +64,8 @@ def person_seconds(pixels, clicks, pieces, kind: str) -> tuple:
         for each that has to be separated from another one of its piece. Pixels are the file's: of
         images that are read at half their size an asked pixel counts four times, so that this bound
         is generous.
-    "all": the outline of every region of the image; both are the same.
+    "all", "few": the outline of every region of the image; both are the same.
+    "tags", "class points": WDA's time for an image, whatever is in it; both are the same.
     "none": nothing.
 
     Raises InputError for another kind.
@@ -74,10 +78,14 @@ def person_seconds(pixels, clicks, pieces, kind: str) -> tuple:
         outlined = least + (clicks - pieces) * second["outline"]
         most = np.minimum(pixels * second["point"], outlined)
         most = np.maximum(least, most)  # a file smaller than the network's size has few pixels
-    elif kind == "all":
+    elif kind in ("all", "few"):
         least = most = clicks * second["outline"]
+    elif kind in WDA_SECONDS:
+        least = most = (clicks > 0) * WDA_SECONDS[kind]
     elif kind == "none":
         least = most = 0.0 * clicks
     else:
-        raise InputError(f"kind '{kind}': choose from none, points, pixels, all")
+        raise InputError(
+            f"kind '{kind}': choose from none, points, pixels, few, tags, class points, all"
+        )
     return least, most

@@ -10,6 +10,7 @@ import numpy as np
 
 from labor_lib.annotation.cost import Cost, count_cost
 from labor_lib.data.segmentation import SegmentationFolder
+from labor_lib.labels import IGNORE
 from labor_lib.selection.record import Selection
 
 
@@ -63,6 +64,17 @@ class Oracle:
             answers.append(truth.reshape(-1)[positions])
             costs.append(count_cost(selection.mask(index), truth, height * width))
         return Selection(selection.size, selection.positions, answers), costs
+
+    def one_of_each_class(self, seed: int) -> Selection:
+        """A random pixel of each class that is in an image: what the person who looks at it would
+        point at."""
+        selection = Selection(tuple(self._opened().size))
+        for index in range(len(self._folder)):
+            truth, random = self.truth(index).reshape(-1), np.random.default_rng([seed, index])
+            present = np.setdiff1d(truth, [IGNORE])
+            places = [random.choice(np.flatnonzero(truth == one)) for one in present]
+            selection.positions.append(np.array(sorted(places), np.int64))
+        return selection
 
     def ask_everything(self) -> tuple[Callable[[int], np.ndarray], list[Cost]]:
         """Full supervision: a function from image number to its label, and what each image cost."""

@@ -87,7 +87,7 @@ class Project:
 
         Raises InputError where the folder holds something else or another project.
         """
-        asking = [name for name, one in METHODS.items() if one.asks and not one.trains_as]
+        asking = [name for name, m in METHODS.items() if m.asks and not (m.trains_as or m.rival)]
         if self.method not in asking:
             raise InputError(f"--method {self.method}: asks nobody; choose {', '.join(asking)}")
         path, then = self.folder / "project.json", {}

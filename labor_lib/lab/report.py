@@ -104,7 +104,8 @@ def methods_table(summary: pd.DataFrame) -> pd.DataFrame:
     scores = [name for name in SCORES if name in summary]
     rows = []
     for row in summary.to_dict("records"):
-        clicks = {"all": "–", "pixels": f"≥ {_count(row['clicks'])}"}  # borders are not counted
+        # borders are not counted
+        clicks = {"all": "–", "few": "–", "pixels": f"≥ {_count(row['clicks'])}"}
         rows.append(
             {
                 "method": row["title"],
@@ -308,7 +309,7 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
         f"and the last stage of {', '.join(map(viz.short_title, predicted))}.",
         lambda: predictions_figure(run, predicted, seed),
     )
-    asks = table["method"].map(viz.family_of).isin(["points", "pixels"]).any()
+    asks = not set(table["method"].map(viz.family_of)) <= {"none", "all"}
     bounds = " Thin lines to the right: from the least to the most that a person needs."
     axes = {"clicks": "", "pixels": "", "seconds": bounds} if asks else {}
     for axis, further in axes.items():

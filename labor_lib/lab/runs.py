@@ -266,7 +266,7 @@ class SegmentationRun(Run):
             mask=self.masks(method, seed, stage)[index] if METHODS[method].selector else None,
             positions=selection.positions[index],
             answers=selection.answers[index],
-            points=METHODS[method].sees == "points",
+            points=METHODS[method].asks_points,
         )
 
     def _selection(self, method: str, seed: int = 0, stage: int = 1) -> Selection:

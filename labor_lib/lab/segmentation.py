@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labor_lib.annotation import annotator_name, open_annotator, read_noise
+from labor_lib.annotation import annotator_name, open_annotator, read_annotator, read_noise
 from labor_lib.annotation.cost import COUNTS, person_seconds
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.config import Config
@@ -205,6 +205,12 @@ class SegmentationPhases:
 
         further: for config.json.
         """
+        rivals = [method.name for method in methods if method.rival]
+        if rivals and read_annotator(self.annotator)[0] == "store":
+            raise InputError(
+                f"method '{rivals[0]}': asks for more than pixels, which people's sheet cannot; "
+                "choose --annotator oracle or noisy"
+            )
         images = {}
         for seed in seeds:  # a bad folder stops the run before anything is written
             domains = self.domains(seed)
@@ -319,6 +325,10 @@ class SegmentationPhases:
                 nets = {"segmenter": nets[method.scored].net}
             return {"train_seconds": 0.0} | self._score(method, nets, domains, folder)
         labels, record = self._target_labels(folder, method, nets, domains, seed, number)
+        labelled = ()
+        if method.sees == "few":
+            asked = self._asked_before(method, seed, number + 1, len(domains.target))
+            labelled = [index for index, one in enumerate(asked.positions) if len(one)]
         seconds = self._train(
             folder,
             nets,
@@ -330,19 +340,21 @@ class SegmentationPhases:
             self.config.train.stage_learning_rate,
             # the same batches for every method: what differs between rows is the method
             derive_seed(seed, "stage", number),
+            labelled,
         )
         del labels  # Windows keeps a file that somebody still reads
         (folder / "pseudo_labels.npy").unlink(missing_ok=True)
         return record | {"train_seconds": seconds} | self._score(method, nets, domains, folder)
 
     def _train(
-        self, folder, nets, step, source, target, labels, steps: int, learning_rate: float, seed
-    ) -> float:
+        self, folder, nets, step, source, target, labels, steps: int, learning_rate: float, seed,
+        labelled=(),
+    ) -> float:  # fmt: skip
         """Train and write the losses; returns seconds."""
         started = time.perf_counter()
         history = train_segmenter(
             self.fabric, nets, step, self.config, source, target, labels,
-            steps=steps, learning_rate=learning_rate, seed=seed,
+            steps=steps, learning_rate=learning_rate, seed=seed, labelled=labelled,
             checkpoint=folder / "unfinished.pt", on_step=self.progress.step,
         )  # fmt: skip
         seconds = time.perf_counter() - started
@@ -410,19 +422,21 @@ class SegmentationPhases:
                 asking = replace(method, rule="random", selector="")
             answered.unlink(missing_ok=True)
             choice = derive_seed(seed, "selection", stage)
-            self._choose(folder, asking, net, domains, known, stage, choice).save(questions)
+            self._choose(folder, asking, nets, domains, known, stage, choice).save(questions)
             write_json(folder / "asked.json", {"select_seconds": time.perf_counter() - started})
         if not answered.exists():  # written last: a person is never asked twice
             selection = Selection.load(questions, known)
             guesses = partial(self._guesses, net, domains, selection)
             selection, costs = domains.annotator.ask(
                 selection, name, stage=stage,
-                kind="point" if method.sees == "points" else "segment",
+                kind="point" if method.asks_points else "segment",
                 guesses=guesses if method.warm_up or stage > 1 else None,
             )  # fmt: skip
             selection.save(questions)
             table = pd.DataFrame(map(vars, costs))
             table.insert(0, "image", domains.target.names)
+            if method.sees == "tags":
+                table["pixels"] = 0.0  # a class is named; its pixel only carries the answer
             with writing(answered) as temporary:
                 table.to_csv(temporary, index=False)
         costs = pd.read_csv(answered)
@@ -456,9 +470,16 @@ class SegmentationPhases:
             known = known.merge(Selection.load(path, known))
         return known
 
-    def _choose(self, folder, method, net, domains, known: Selection, stage, seed) -> Selection:
-        """Train the selector where the method has one; select. Nobody is asked yet."""
-        target, config = domains.target, self.config
+    def _choose(self, folder, method, nets, domains, known: Selection, stage, seed) -> Selection:
+        """Train the selector where the method has one; select. Nobody is asked yet.
+
+        Which classes are in an image is asked once, in the first stage.
+        """
+        target, config, net = domains.target, self.config, nets["segmenter"]
+        if method.sees in ("tags", "class points"):
+            if any(map(len, known.positions)):
+                return Selection.nothing(len(target), config.data.target_size)
+            return domains.oracle.one_of_each_class(seed)
         if method.selector:
             settings, pseudo = getattr(config, method.selector), folder / "pseudo_labels.npy"
             net, history = train_selector(
@@ -479,6 +500,7 @@ class SegmentationPhases:
         selection, masks = select(
             self.fabric, net, target, config,
             rule=method.rule, budget=self.stage_budget(method, stage), taken=known, seed=seed,
+            discriminator=nets["discriminator0"].to(self.fabric.device),
         )  # fmt: skip
         if method.selector:
             masks.save(folder / "masks.npz")
@@ -567,7 +589,11 @@ class SegmentationPhases:
             return "none"
         if method.sees == "points":
             return f"{method.points or budget.points} points"
-        return "mask" if method.whole_mask else f"{100 * (method.pixels or budget.pixels):g} %"
+        if method.sees in ("tags", "class points"):
+            return method.sees
+        share = f"{100 * (method.pixels or budget.pixels):g} %"
+        share += " of the images" if method.sees == "few" else ""
+        return "mask" if method.whole_mask else share
 
 
 def _means(costs: pd.DataFrame) -> dict[str, float]:

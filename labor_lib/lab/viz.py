@@ -27,7 +27,10 @@ from labor_lib.methods.registry import METHODS, Method, Style
 
 DPI = 110
 WIDTH = 9.4  # inches; about 1000 pixels
-FAMILIES = {"none": "no target labels", "points": "points", "pixels": "pixels", "all": "all labels"}
+FAMILIES = {
+    "none": "no target labels", "points": "points", "pixels": "pixels", "few": "whole images",
+    "tags": "tags", "class points": "a point of each class", "all": "all labels",
+}  # fmt: skip
 _LOOK = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -44,7 +47,10 @@ _LOOK = {
 GRID = {"color": "#e4e4e4", "lw": 0.8}
 
 
-_HUES = {"none": "#7a7a7a", "points": "#2b8cc4", "pixels": "#d98200", "all": "#000000"}
+_HUES = {
+    "none": "#7a7a7a", "points": "#2b8cc4", "pixels": "#d98200", "few": "#009e73",
+    "tags": "#cc79a7", "class points": "#9c4f7c", "all": "#000000",
+}  # fmt: skip
 _MARKERS = "ov^<>sPD*Xphd"
 _STAGE_COLOURS = ("#56b4e9", "#e69f00", "#000000", "#009e73", "#cc79a7")
 

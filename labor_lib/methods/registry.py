@@ -13,8 +13,11 @@ from torch import nn
 from labor_lib.annotation.cost import acts
 from labor_lib.config import SHIFTS, ClassificationConfig
 from labor_lib.errors import InputError
+from labor_lib.methods.aada import aada_step
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.ass import ass_step
 from labor_lib.methods.ccsa import ccsa_step
+from labor_lib.methods.classwise import class_networks
 from labor_lib.methods.dacs import dacs_step, labor_teacher_step, teacher_networks
 from labor_lib.methods.dann import dann_networks, dann_step
 from labor_lib.methods.erm import erm_step, joint_step, target_step
@@ -29,6 +32,7 @@ from labor_lib.methods.sagnet import (
     sagnet_step,
 )
 from labor_lib.methods.source_only import source_only_step, supervised_step, supervised_target_step
+from labor_lib.methods.wda import wda_points_step, wda_tags_step
 from labor_lib.nets import digits
 from labor_lib.runtime import seed_everything
 from labor_lib.selection.rules import COMPARE, RULES, SCORED
@@ -49,7 +53,8 @@ class Style:
 class Method:
     """What one row of a table is: its step, and what it may know of the target.
 
-    sees        "nothing", "images", "pseudo" labels, "points", "pixels", "few" labels, or "all"
+    sees        "nothing", "images", "pseudo" labels, "points", "pixels", "few" labelled images,
+                "tags" (which classes are in an image), "class points" (one of each), or "all"
     source      whether its steps take source images
     trains_as   the method whose networks it shares, where only the evaluation differs
     adapts      whether it ends with the target's BatchNorm statistics
@@ -61,7 +66,8 @@ class Method:
     Segmentation, after the warm-up that all methods share:
     warm_up       "adversarial", or "source_more" (source labels alone, at equal steps), or "":
                   none; then the first stage has the warm-up's steps too, and asks at random
-    rule          of `selection.rules`, for methods that ask a person
+    rule          of `selection.rules`, for methods that ask a person; of `selection.images` for
+                  those that ask whole images
     selector      the field of `Config` with the pixel selector's settings, where it has one
     whole_mask    whether it asks the whole mask (capped) instead of a budget
     pixels        share of an image instead of the configuration's
@@ -71,6 +77,8 @@ class Method:
     scored        the network that is evaluated
     control       answers a question about another method; "all" does not stand for it
     arena         stands in the comparison of choices of pixels; nor does "all" stand for it
+    rival         another paper's way to use few labels; nor does "all" stand for it. Not for
+                  people: their sheet asks for pixels
 
     Classification:
     settings     the field of `ClassificationConfig` with its settings
@@ -100,6 +108,7 @@ class Method:
     scored: str = "segmenter"
     control: bool = False
     arena: bool = False
+    rival: bool = False
     settings: str = ""
     pairs: bool = False
     begins_with: str = ""
@@ -107,12 +116,17 @@ class Method:
 
     @property
     def asks(self) -> bool:
-        """Whether a person is asked for labels of chosen pixels."""
-        return self.sees in ("points", "pixels")
+        """Whether a person is asked for a part of the labels."""
+        return self.kind not in ("none", "all")
+
+    @property
+    def asks_points(self) -> bool:
+        """Whether single pixels are asked."""
+        return self.sees in ("points", "tags", "class points")
 
     @property
     def kind(self) -> str:
-        """What tables and figures group by: "none", "points", "pixels", "few" or "all"."""
+        """What tables and figures group by: "none", or what is seen of the labels."""
         return "none" if self.sees in ("nothing", "images", "pseudo") else self.sees
 
 
@@ -274,6 +288,22 @@ def strategies() -> dict[str, dict]:
     return {rule: {} for rule in RULES} | COMBINED
 
 
+# ------------------------------------------------------------------------- few-label rivals
+
+_RIVALS = (
+    Method("random_images", "random images", aada_step, sees="few", adapts=True,
+           rule="random_images", style=Style("#009e73", "v", filled=False)),
+    Method("aada", "AADA's images", aada_step, sees="few", adapts=True, rule="aada",
+           style=Style("#009e73", "o")),
+    Method("ass", "ASS, random images", ass_step, sees="few", adapts=True, rule="random_images",
+           networks=class_networks, style=Style("#00573f", "s")),
+    Method("wda_tags", "WDA, image tags", wda_tags_step, sees="tags", adapts=True,
+           networks=class_networks, style=Style("#cc79a7", "^", filled=False)),
+    Method("wda_points", "WDA, a point of each class", wda_points_step, sees="class points",
+           adapts=True, networks=class_networks, style=Style("#9c4f7c", "D")),
+)  # fmt: skip
+METHODS |= {method.name: replace(method, rival=True) for method in _RIVALS}
+
 MAIN = (
     *("source_only", "adabn", "adaptsegnet", "iast", "random_pixels", "ppl", "spl", "spl_sampled"),
     "supervised",
@@ -306,8 +336,9 @@ CLASSIFICATION = {method.name: method for method in _CLASSIFICATION}
 
 
 def resolve(names: list[str], config: ClassificationConfig | None = None) -> list[Method]:
-    """Methods by name; "main", "all" and "controls" stand for groups: of segmentation, or with a
-    configuration those that apply to its shift. Raises InputError for others."""
+    """Methods by name; "main", "all", "controls" and "rivals" stand for groups: of segmentation, or
+    with a configuration "main" and "all" of those that apply to its shift. Raises InputError for
+    others."""
     known = METHODS
     if config is not None:
         listed = {name for shift in SHIFTS.values() for name in shift.methods}
@@ -316,11 +347,12 @@ def resolve(names: list[str], config: ClassificationConfig | None = None) -> lis
         own = [name for name, m in CLASSIFICATION.items() if name not in listed and m.sees in given]
         known = {name: CLASSIFICATION[name] for name in (*config.methods, *own)}
     groups = {
-        "all": [name for name, m in known.items() if not (m.control or m.arena)],
+        "all": [name for name, m in known.items() if not (m.control or m.arena or m.rival)],
         "main": list(MAIN if config is None else config.main),
     }
     if config is None:
         groups["controls"] = [name for name in known if known[name].control]
+        groups["rivals"] = [name for name in known if known[name].rival]
     flat = [member for name in names for member in groups.get(name, [name])]
     for name in flat:
         if name not in known:

@@ -1,4 +1,4 @@
-"""The output-space discriminator: from which domain does this segmentation come?"""
+"""Discriminators: from which domain does this segmentation come, or this feature of a class?"""
 
 from itertools import pairwise
 
@@ -20,3 +20,24 @@ class OutputDiscriminator(nn.Sequential):
 
     def forward(self, probabilities: Tensor) -> Tensor:
         return super().forward(probabilities)
+
+
+class ClassDiscriminator(nn.Sequential):
+    """One for each class: B x classes x features -> B x classes domain logits, target positive.
+
+    Two hidden layers as wide as the features, as in WDA's published code; groups of a convolution
+    keep the classes apart.
+    """
+
+    def __init__(self, classes: int, features: int):
+        wide = classes * features
+        super().__init__(
+            nn.Conv1d(wide, wide, 1, groups=classes),
+            nn.ReLU(),
+            nn.Conv1d(wide, wide, 1, groups=classes),
+            nn.ReLU(),
+            nn.Conv1d(wide, classes, 1, groups=classes),
+        )
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward(vectors.flatten(1)[..., None])[..., 0]

@@ -27,7 +27,8 @@ class Candidates:
     of random numbers, on the CPU. compute_features: the network's F x h x w features, computed when
     a rule reads `features`. void: H x W booleans, asked before and answered void.
     compute_class_means: the mean probability of each class over the split, C; computed when a rule
-    reads `class_means`.
+    reads `class_means`. compute_domain_logits: the discriminator's map, h' x w', positive where it
+    takes a patch for the target; computed when `domain_logits` is read.
     """
 
     first: Tensor
@@ -38,6 +39,7 @@ class Candidates:
     compute_features: Callable[[], Tensor] | None = None
     void: Tensor | None = None
     compute_class_means: Callable[[], Tensor] | None = None
+    compute_domain_logits: Callable[[], Tensor] | None = None
 
     def __post_init__(self):
         nothing = torch.zeros_like(self.first[0], dtype=torch.bool)
@@ -51,6 +53,10 @@ class Candidates:
     @cached_property
     def class_means(self) -> Tensor:
         return self.compute_class_means()
+
+    @cached_property
+    def domain_logits(self) -> Tensor:
+        return self.compute_domain_logits()
 
     @cached_property
     def probs(self) -> Tensor:

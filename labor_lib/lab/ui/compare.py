@@ -47,7 +47,7 @@ def best_sentence(table: pd.DataFrame, score: str) -> str:
         return f"{viz.short_title(method)} ({viz.score_text(means[method], spreads[method])})"
 
     text = f"Highest {score}: {named(means.idxmax())}"
-    asking = means[[viz.family_of(m) in ("points", "pixels") for m in means.index]]
+    asking = means[[viz.family_of(m) not in ("none", "all") for m in means.index]]
     if not len(asking) or asking.idxmax() == means.idxmax():
         return f"{text}."
     clicks = last["clicks_per_image"].mean()[asking.idxmax()]
