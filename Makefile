@@ -81,7 +81,7 @@ test-notebooks: $(READY)  ## every notebook and solution, at the small preset
 # each half in order: its first notebooks train what the later ones open, and a run's folder is
 # locked while one trains
 test-streets: $(READY)
-	$(NBMAKE) notebooks/0*.ipynb notebooks/11*.ipynb
+	$(NBMAKE) notebooks/0*.ipynb notebooks/deeper/0*.ipynb notebooks/11*.ipynb
 	$(SOLUTIONS) notebooks/solutions/0*.ipynb notebooks/solutions/11*.ipynb
 
 test-family: $(READY)  ## with the photographs, whose small run is another one

@@ -12,11 +12,21 @@ from labor_lib.errors import InputError
 from labor_lib.lab.exercises import check, require
 from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
 from tools import notebooks as tool
+from tools import solutions
 from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults
+from tools.solutions import FORMS
 
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
 BOOKS = {path: nbformat.read(path, as_version=4) for path in NOTEBOOKS + SOLUTIONS}
+ANSWERS = {  # the functions that are left open
+    node.name
+    for path in NOTEBOOKS
+    for cell in BOOKS[path].cells
+    if "raise NotImplementedError" in cell.source
+    for node in ast.parse(cell.source).body
+    if isinstance(node, ast.FunctionDef) and "NotImplementedError" in ast.dump(node.body[-1])
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_file = pytest.mark.parametrize(
@@ -96,14 +106,18 @@ def library():
 
 
 def checks(path):
-    """The source of every `check(...)` call by the exercise's number."""
-    calls = [
-        getattr(node, "value", None)
-        for cell in code_cells(path)
-        for node in ast.parse(cell.source).body
-    ]
-    calls = [call for call in calls if isinstance(call, ast.Call)]
-    return {c.args[0].value: ast.dump(c) for c in calls if getattr(c.func, "id", "") == "check"}
+    """By the exercise's number: the answer's name, the check's, and all code below the answer."""
+    found = {}
+    for cell in code_cells(path):
+        body = ast.parse(cell.source).body
+        names = [getattr(node, "name", None) for node in body]
+        answers = [i for i, name in enumerate(names) if name in ANSWERS]
+        for end, node in enumerate(body):
+            call = getattr(node, "value", None)
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "check":
+                below = [ast.dump(node) for node in body[answers[-1] + 1 : end + 1]]
+                found[call.args[0].value] = names[answers[0]], call.args[1].id, below
+    return found
 
 
 @each_notebook
@@ -114,6 +128,46 @@ def test_exercises_are_open_and_solutions_run_the_same_checks(path):
     assert "import require as check" in str(BOOKS[solution]), "a wrong solution has to raise"
     assert all(f"Exercise {number} is open" in printed(path) for number in checks(path))
     assert all(f"Exercise {number}: right." in printed(solution) for number in checks(path))
+
+
+WITH_FORMS = [path for path in NOTEBOOKS if (FORMS / f"{path.stem}.toml").exists()]
+
+
+@pytest.mark.parametrize("path", WITH_FORMS, ids=lambda path: path.stem)
+def test_exercises_have_other_right_and_wrong_forms(path):
+    """tools.solutions runs them."""
+    forms, exercises = solutions.exercises(path.stem), checks(path)
+    assert list(forms) == sorted(exercises)
+    for number, (answer, check_name, _) in exercises.items():
+        assert forms[number]["check"] == check_name
+        assert len(set(forms[number]["right"])) >= 2
+        assert len(set(forms[number]["wrong"])) >= 3
+        for form in forms[number]["right"] + forms[number]["wrong"]:
+            assert answer in {getattr(node, "name", None) for node in ast.parse(form).body}
+    marks = re.findall(
+        r"(?m)^\*\*Exercise (\d)\*\* \(★{1,3}, \d+ minutes\)\.", "\n".join(markdown(path))
+    )
+    assert list(map(int, marks)) == list(forms), "stars and minutes"
+
+
+def test_forms_that_a_check_judges_wrongly_are_named():
+    def right_double():
+        assert namespace["double"](2) == 4
+        assert namespace["double"](3) == 6
+
+    namespace = {"right_double": right_double, "double": "the solution's own"}
+    good, square = "def double(x):\n    return x + x", "def double(x):\n    return x**2"
+    exercise = {"check": "right_double", "right": [good], "wrong": [square]}
+    assert solutions.misjudged(namespace, exercise) == []
+    assert namespace["double"] == "the solution's own"
+    for name, form in (
+        ("right", square),
+        ("wrong", good),
+        ("wrong", "def double(x):\n    raise NotImplementedError"),
+        ("wrong", "def double(x):\n    return 2 * y"),  # a typo, not a mistake
+    ):
+        (fault,) = solutions.misjudged(namespace, exercise | {name: [form]})
+        assert form in fault
 
 
 CARD = "# 03 · Three\nA question?\n\n| | |\n|---|---|\n| **Goal** | To see three |\n"
