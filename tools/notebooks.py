@@ -38,6 +38,11 @@ NOT_KEPT = "This picture shows photographs, which are not kept here: run the cel
 MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 
+def notebooks() -> list[Path]:
+    """All notebooks and, in deeper/, the notes on some of them; without the solutions."""
+    return sorted([*FOLDER.glob("[0-9]*.ipynb"), *FOLDER.glob("deeper/[0-9]*.ipynb")])
+
+
 def execute(path: Path) -> tuple[nbformat.NotebookNode, float, int]:
     """Run a notebook from the first cell to the last; returns it, seconds, peak megabytes."""
     book = nbformat.read(path, as_version=4)
@@ -120,7 +125,7 @@ def record(name: str, run: str, seconds: float, megabytes: int) -> None:
 
 def write_cards() -> None:
     """The measured minutes and megabytes into the opening cards."""
-    for path in sorted(FOLDER.glob("[0-9]*.ipynb")):
+    for path in notebooks():
         book = nbformat.read(path, as_version=4)
         card = opening_card(book.cells[0].source, measurements(FOLDER), path.stem)
         if card != book.cells[0].source:
@@ -187,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--small", action="store_true", help="measure without a run; removes small runs each time"
     )
     options = parser.parse_args(arguments)
-    paths = sorted(FOLDER.glob("[0-9]*.ipynb"))
+    paths = notebooks()
     if not options.small:
         paths += sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
     paths = [p for p in paths if not options.numbers or p.stem[:2] in options.numbers]
