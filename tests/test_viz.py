@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from labor_lib.lab import family_viz, scene, viz
@@ -284,3 +285,22 @@ def test_an_embedding_puts_every_class_at_its_source_points():
     assert {t.get_text(): t.get_position() for t in figure.axes[0].texts} == {
         "cat": (0, 1), "dog": (5, 5),
     }  # fmt: skip
+
+
+def test_swaps_have_contents_down_and_styles_across():
+    images = torch.rand(9, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    figure = family_viz.swap_figure({"one": (images, ("a", "b", "c"))}, "Title")
+    (axes,) = figure.axes
+    page = axes.images[0].get_array()  # 15 x 15 x 3
+    np.testing.assert_allclose(page[5:10, 10:] / 255, images[5].permute(1, 2, 0), atol=0.002)
+    frames = [[round(v / 5) for v in patch.get_xy()] for patch in axes.patches]
+    assert frames == [[0, 0], [1, 1], [2, 2]]  # the originals
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_sample_photographs_are_square_and_in_colour():
+    images, names = family_viz.sample_photographs(32)
+    assert images.shape == (len(names), 3, 32, 32)
+    assert 0 <= images.min() < 0.1
+    assert 0.9 < images.max() <= 1
+    assert (images[:, 0] - images[:, 2]).abs().mean() > 0.05

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
+from matplotlib.cbook import get_sample_data
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch import Tensor
 
 from labor_lib.lab.alignment import EVERY, Alignment
 from labor_lib.lab.ui import guide
@@ -171,6 +177,55 @@ def embedding_figure(
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=2)
     figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+    return figure
+
+
+# ------------------------------------------------------------ styles and contents swapped (SagNet)
+
+
+def sample_photographs(size: int = 96) -> tuple[Tensor, tuple[str, ...]]:
+    """Three public photographs, 3 x 3 x size x size in [0, 1], and their names.
+
+    scikit-learn's `china.jpg` and `flower.jpg` (CC BY 2.0) and matplotlib's Grace Hopper (public
+    domain); cut square, of a portrait the top.
+    """
+    hopper = get_sample_data("grace_hopper.jpg")
+    pictures = [*load_sample_images().images, np.asarray(Image.open(hopper))]
+    squares = []
+    for picture in pictures:
+        side = min(picture.shape[:2])
+        left = (picture.shape[1] - side) // 2
+        crop = Image.fromarray(picture[:side, left : left + side])
+        squares.append(np.array(crop.resize((size, size), Image.Resampling.LANCZOS)))
+    stacked = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    return stacked / 255, ("pagoda", "flower", "Hopper")
+
+
+@styled
+def swap_figure(blocks: dict[str, tuple[Tensor, Sequence[str]]], title: str = "") -> Figure:
+    """Grids of images side by side: a row keeps a content, a column gives a style.
+
+    blocks: name -> (N*N x 3 x H x H in [0, 1], row by row, and N names). The originals, content and
+    style of one image, are framed.
+    """
+    figure = figure_of(WIDTH, 5.2)
+    places = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for axes, (name, (images, names)) in zip(places, blocks.items(), strict=True):
+        side, count = images.shape[-1], len(names)
+        pixels = (255 * images.detach().clamp(0, 1)).round().byte().permute(0, 2, 3, 1).numpy()
+        page = pixels.reshape(count, count, side, side, 3).swapaxes(1, 2)
+        axes.imshow(page.reshape(count * side, count * side, 3), interpolation="nearest")
+        middles = side * (np.arange(count) + 0.5) - 0.5
+        axes.set_xticks(middles, names)
+        axes.set_yticks(middles, names, rotation=90, va="center")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set(xlabel="takes the style of", ylabel="keeps the content of")
+        axes.set_title(name, size=11, loc="center", weight="normal")
+        for corner in side * (np.arange(count) + 0.015) - 0.5:
+            place, width = (corner, corner), side * 0.97
+            axes.add_patch(Rectangle(place, width, width, fill=False, ec="#e69f00", lw=3))
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=12)
     return figure
 
 
