@@ -52,7 +52,7 @@ ENDLESS = answer("while True: pass") + CHECK
 @pytest.mark.parametrize(
     ("first", "second", "verdicts"),
     [
-        (answer("return 2 * x") + CHECK + "  ", ANSWERED, ["right", "right"]),
+        (answer("return 2 * x") + CHECK + "  \nprint(twice(4))", ANSWERED, ["right", "right"]),
         (TWICE + CHECK, ANSWERED, ["open", "right"]),
         (FORGED, HALF, ["not yet", "open"]),
         (STOPPED, ANSWERED, ["not yet", "right"]),

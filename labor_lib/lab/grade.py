@@ -3,9 +3,9 @@
     python -m labor_lib.lab.grade handed-in/*/05_pixel_selector.ipynb --csv grades.csv
 
 A notebook belongs to the lesson whose file name its own begins with. It runs in a process of its
-own up to its last exercise. Below an answer the lesson's own check runs, with the lesson's own
-imports; where another one was handed in, the exercise counts as "changed". A notebook may do
-anything, also rewrite the library: grade in an account without secrets, and read what is right.
+own up to its last exercise. The lesson's own check runs below an answer, with the lesson's imports;
+where another one was handed in, the exercise is "changed". A notebook may do anything, also
+rewrite the library: grade in an account without secrets, and read what is right.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 
 import nbformat
@@ -38,8 +39,7 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 
 def number_of(cell) -> int:
     """The number of the exercise that a cell checks; 0 for other cells."""
-    call = CALL.search(cell.source) if cell.cell_type == "code" else None
-    return int(call[1]) if call else 0
+    return int(call[1]) if (call := CALL.search(cell.source)) and "outputs" in cell else 0
 
 
 def tidy(source: str) -> str:
@@ -64,8 +64,8 @@ def error_of(cell) -> str:
 
 def verdict(number: int, cell) -> str:
     """What the check said: its line is the last one, and nothing stopped it."""
-    printed = "".join(o.text for o in cell.outputs if o.get("name") == "stdout").splitlines()
-    last = "" if error_of(cell) or not printed else printed[-1]
+    printed = "".join(o.text for o in cell.outputs if o.get("name") == "stdout")
+    last = "" if error_of(cell) else printed.strip().rpartition("\n")[2]
     if last == f"Exercise {number}: right.":
         return "right"
     return "open" if last.startswith(f"Exercise {number} is open") else "not yet"
@@ -82,16 +82,16 @@ def grade(path: Path, run: str = "small", timeout: int = 600) -> dict[int, str]:
     places = [place for place, cell in enumerate(book.cells) if number_of(cell) in checks]
     client = NotebookClient(book, timeout=timeout, kernel_name="python3", allow_errors=True)
     client.interrupt_on_timeout, client.error_on_timeout = True, {"ename": "TimeoutError"}
-    client.log.setLevel("CRITICAL")
+    client.log.disabled = True
     own = os.environ | {"LABOR_RUN": run, "LABOR_HOME": str(home())}
-    with TemporaryDirectory() as folder, client.setup_kernel(env=own, cwd=folder):
+    with TemporaryDirectory() as folder, client.setup_kernel(env=own, cwd=folder, stderr=DEVNULL):
         for place, cell in enumerate(book.cells[: max(places, default=-1) + 1]):
             number = number_of(cell) if place in places else 0
             check = checks.get(number, "")
-            if not tidy(cell.source).endswith(check):
+            if check not in tidy(cell.source):
                 continue  # changed
             try:
-                cell.source = tidy(cell.source).removesuffix(check)
+                cell.source = tidy(cell.source).replace(check, "", 1)
                 client.execute_cell(cell, place)
                 if number:
                     test = nbformat.v4.new_code_cell(f"{imports}\n{check}")
