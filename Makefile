@@ -13,7 +13,8 @@ SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 # exercises and links to other notebooks need JupyterLab
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
-.PHONY: run table camvid arena family lab dashboard annotate notebooks test test-unit test-notebooks test-streets \
+.PHONY: run table camvid arena family lab dashboard annotate notebooks slides test test-unit test-notebooks \
+	test-streets \
 	test-family test-browser test-package lint bench clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
@@ -64,6 +65,9 @@ annotate: $(READY)  ## answer a run's questions on a page, on this machine only;
 
 notebooks: run family  ## run all notebooks with the finished runs, keep their outputs and minutes
 	$(PY) -m tools.notebooks
+
+slides: $(READY)  ## slides of the notebooks' figures and first sentences, into slides/
+	$(PY) -m tools.slides
 
 test: $(READY)  ## all tests: first what can run side by side, then what a browser waits for
 	$(MAKE) -j2 test-streets test-family test-unit

@@ -10,7 +10,13 @@ import pytest
 
 from labor_lib.errors import InputError
 from labor_lib.lab.exercises import check, require
-from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
+from labor_lib.lab.notebooks import (
+    COLUMNS,
+    measurements,
+    notebook_map,
+    opening_card,
+    reader_minutes,
+)
 from tools import notebooks as tool
 from tools import solutions
 from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults
@@ -194,9 +200,18 @@ def test_the_map_is_in_reading_order_with_measured_minutes(tmp_path, monkeypatch
         "CPU not measured; GPU not measured",
         "CPU 1.5 with a finished run, 0.5 without; GPU not measured",
     ]
+    assert table["reader"].tolist() == ["5 + 0", "5 + 0"]
     write(tmp_path, "04_four", "# 04 · Four\nNo table.")
     with pytest.raises(InputError, match="04_four"):
         notebook_map(tmp_path)
+
+
+def test_a_readers_minutes():
+    text = {"cell_type": "markdown", "source": ["word " * 500, "word " * 2100]}  # 13 minutes
+    code = {"cell_type": "code", "source": "line\n\n" * 150}  # 10
+    exercise = {"cell_type": "code", "source": "many\n" * 900 + "check(1, right)"}
+    assert reader_minutes([text, code]) == "25 + 0"
+    assert reader_minutes([exercise, text, exercise]) == "15 + 30"
 
 
 def test_the_readme_has_the_map(tmp_path):
@@ -205,6 +220,16 @@ def test_the_readme_has_the_map(tmp_path):
     copy.write_text(re.sub(r"(?m)^\| \[0.*\n", "", readme.read_text(encoding="utf-8")), "utf-8")
     tool.write_map(copy)
     assert copy.read_bytes() == readme.read_bytes()
+
+
+def test_the_course_has_the_readers_minutes(tmp_path):
+    course = (FOLDER / "README.md").read_text(encoding="utf-8")
+    times = re.compile(r"(?m)^(\| \[\d\d\]\(\w+\.ipynb\) \|.*\| )\d+ \+ \d+ \|$")
+    assert len(times.findall(course)) == len(NOTEBOOKS)
+    copy = tmp_path / "README.md"
+    copy.write_text(times.sub(r"\g<1>0 + 0 |", course), "utf-8")
+    tool.write_course(copy)
+    assert copy.read_text(encoding="utf-8") == course
 
 
 def small_book(*outputs):

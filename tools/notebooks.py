@@ -3,9 +3,10 @@
     python -m tools.notebooks            all of them and their solutions, with the finished run
     python -m tools.notebooks 03 07      only these
     python -m tools.notebooks --small    measure each without a finished run; outputs are not kept
+    python -m tools.notebooks --map      run none, write the maps after a change of texts
 
 Outputs go into the notebooks; seconds and memory into notebooks/measured.csv, and from there into
-the opening cards and the README's map. Names what a committed notebook must not contain.
+the opening cards and the READMEs' maps. Names what a committed notebook must not contain.
 """
 
 import argparse
@@ -136,10 +137,12 @@ def write_cards() -> None:
 def map_lines() -> list[str]:
     """The README's map of the notebooks, as Markdown."""
     rows = [
-        f"| [{row.title}](notebooks/{row.notebook}.ipynb) | {row.goal} | {row.minutes} |"
+        f"| [{row.title}](notebooks/{row.notebook}.ipynb) | {row.goal} | {row.reader} "
+        f"| {row.minutes} |"
         for row in notebook_map(FOLDER).itertuples()
     ]
-    return ["| notebook | what it answers | minutes |", "|---|---|---|", *rows]
+    columns = ("notebook", "what it answers", "reader's minutes", "machine's minutes")
+    return [f"| {' | '.join(columns)} |", "|---|---|---:|---|", *rows]
 
 
 def write_map(readme: Path = PROJECT / "README.md") -> None:
@@ -150,6 +153,15 @@ def write_map(readme: Path = PROJECT / "README.md") -> None:
         readme.read_text(encoding="utf-8"),
     )
     write_text(readme, new)
+
+
+def write_course(readme: Path = FOLDER / "README.md") -> None:
+    """A reader's minutes at the end of each notebook's row in the instructors' table of goals."""
+    text = readme.read_text(encoding="utf-8")
+    for row in notebook_map(FOLDER).itertuples():
+        begin = re.escape(f"| [{row.notebook[:2]}]({row.notebook}.ipynb) |")
+        text = re.sub(rf"(?m)^({begin}.*\| )\d+ \+ \d+ \|$", rf"\g<1>{row.reader} |", text)
+    write_text(readme, text)
 
 
 def _write(book: nbformat.NotebookNode, path: Path) -> None:
@@ -191,19 +203,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--small", action="store_true", help="measure without a run; removes small runs each time"
     )
+    parser.add_argument("--map", action="store_true", help="run none, write the maps")
     options = parser.parse_args(arguments)
     paths = notebooks()
     if not options.small:
         paths += sorted((FOLDER / "solutions").glob("[0-9]*.ipynb"))
     paths = [p for p in paths if not options.numbers or p.stem[:2] in options.numbers]
+    paths = [] if options.map else paths
     well = True
     try:
-        if not options.small and not (home() / "runs" / "streets" / "results.csv").exists():
+        if (
+            paths
+            and not options.small
+            and not (home() / "runs" / "streets" / "results.csv").exists()
+        ):
             raise InputError("runs/streets: no finished run; `make run` or `make table` first")
         for path in paths:
             well &= measure_small(path) if options.small else run_full(path)
             write_cards()
         write_map()
+        write_course()
     except (InputError, CellExecutionError) as error:
         print(f"tools.notebooks: {error}", file=sys.stderr)
         return 2

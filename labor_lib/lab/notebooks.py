@@ -1,7 +1,8 @@
 """The collection of notebooks: their order, titles and goals, and the minutes they take.
 
-Titles and goals are in the opening cards, minutes and megabytes in measured.csv beside the
-notebooks; every map of the collection is made from these.
+Titles and goals are in the opening cards, a machine's minutes and megabytes in measured.csv beside
+the notebooks; a reader's minutes are estimated from words, lines of code and exercises. Every map
+of the collection is made from these.
 """
 
 import json
@@ -13,6 +14,8 @@ import pandas as pd
 from labor_lib.errors import InputError
 
 COLUMNS = ("notebook", "run", "seconds", "megabytes", "device", "date", "machine")
+WORDS, LINES = 200, 15  # that a reader takes in in a minute
+EXERCISE = 15  # minutes
 
 
 def measurements(folder: Path) -> pd.DataFrame:
@@ -52,18 +55,35 @@ def opening_card(source: str, measured: pd.DataFrame, name: str) -> str:
     return source
 
 
+def reader_minutes(cells: list[dict]) -> str:
+    """Minutes for texts and code, to five of them, and for the exercises, such as "45 + 30"."""
+    minutes, exercises = 0.0, 0
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            minutes += len(source.split()) / WORDS
+        elif re.search(r"(?m)^check\(", source):
+            exercises += 1
+        else:
+            minutes += len([line for line in source.splitlines() if line.strip()]) / LINES
+    return f"{5 * max(round(minutes / 5), 1)} + {EXERCISE * exercises}"
+
+
 def notebook_map(folder: Path) -> pd.DataFrame:
-    """Every notebook in reading order: notebook (file name without its end), title, goal, minutes.
+    """Every notebook in reading order: notebook (file name without its end), title, goal, a
+    machine's minutes, a reader's.
 
     Raises InputError for a notebook whose first cell is no opening card.
     """
     measured = measurements(folder)
     rows = []
     for path in sorted(Path(folder).glob("[0-9]*.ipynb")):
-        card = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        card = "".join(cells[0]["source"])
         title = re.search(r"(?m)^# (.+)$", card)
         goal = re.search(r"(?m)^\| \*\*Goal\*\* \| (.+?) \|$", card)
         if not title or not goal:
             raise InputError(f"{path}: no opening card with a title and a goal in its first cell")
-        rows.append((path.stem, title[1], goal[1], minutes(measured, path.stem)))
-    return pd.DataFrame(rows, columns=["notebook", "title", "goal", "minutes"])
+        machine, reader = minutes(measured, path.stem), reader_minutes(cells)
+        rows.append((path.stem, title[1], goal[1], machine, reader))
+    return pd.DataFrame(rows, columns=["notebook", "title", "goal", "minutes", "reader"])
