@@ -287,9 +287,10 @@ def arena_table(table: pd.DataFrame) -> pd.DataFrame:
 def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = ()) -> Figure:
     """mIoU against what was paid, a line a strategy, bars one standard deviation over seeds.
 
-    axis: "pixels", "clicks" or "seconds". shown: strategies; by default all.
+    axis: "pixels", "clicks" or "seconds". shown: strategies; by default those with most budgets.
     """
-    shown = shown or [name for name in strategies() if name in set(table["strategy"])]
+    counts = table.groupby("strategy")["budget"].nunique()
+    shown = shown or [name for name in strategies() if counts.get(name) == counts.max()]
     figure = viz.figure_of(viz.WIDTH, 4.6)
     axes = figure.subplots()
     for name in shown:
@@ -317,7 +318,10 @@ def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = (
 
 @viz.styled
 def arena_matrix(scores: pd.DataFrame, title: str = "") -> Figure:
-    """Row minus column in percentage points; bold where the corrected interval leaves out 0."""
+    """Row minus column in percentage points; bold where the corrected interval leaves out 0.
+
+    The best strategy first; columns have the numbers of the rows.
+    """
     pairs = paired_differences(scores)
     order = list(scores.mean().sort_values(ascending=False).index)
     means = pd.DataFrame(np.nan, order, order)
@@ -326,22 +330,21 @@ def arena_matrix(scores: pd.DataFrame, title: str = "") -> Figure:
         means.loc[row.first, row.second], means.loc[row.second, row.first] = row.mean, -row.mean
         beyond = row.low > 0 or row.high < 0
         sure.loc[row.first, row.second] = sure.loc[row.second, row.first] = beyond
-    names = [strategy_title(name) for name in order]
-    size = 2.4 + 0.36 * len(order)
-    figure = viz.figure_of(min(viz.WIDTH + 1, size + 1.6), size)
+    numbers = list(range(1, len(order) + 1))
+    names = [f"{strategy_title(name)}  {n}" for n, name in zip(numbers, order, strict=True)]
+    figure = viz.figure_of(viz.WIDTH, 0.9 + 0.3 * len(order))
     axes = figure.subplots()
     texts = means.map(lambda value: "" if np.isnan(value) else f"{value:+z.1f}")
     limit = np.nanmax(np.abs(means.to_numpy()), initial=1)
     sns.heatmap(
         means, annot=texts, fmt="", cmap="RdBu", vmin=-limit, vmax=limit, ax=axes, cbar=False,
-        xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8}, linewidths=0.5,
+        xticklabels=numbers, yticklabels=names, annot_kws={"fontsize": 8}, linewidths=0.5,
     )  # fmt: skip
     marks = sure.to_numpy()
     for text in axes.texts:
         column, row = (int(place) for place in text.get_position())
         text.set_fontweight("bold" if marks[row, column] else "normal")
     axes.tick_params(length=0)
-    axes.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set(xlabel="", ylabel="", title=title or "mIoU, row minus column")
     return figure
 

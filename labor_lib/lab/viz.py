@@ -428,7 +428,7 @@ def stacked(rows: Sequence[Sequence[tuple[np.ndarray, str]]], title: str = "") -
     title_row = [[(None, title)]] if title else []
     for line in [*title_row, *rows]:
         width = WIDTH / len(line)
-        captions = [textwrap.fill(plain(caption), round(11.2 * width)) for _, caption in line]
+        captions = [textwrap.fill(plain(caption), round(10.4 * width)) for _, caption in line]
         head = max(0.08 + 0.19 * len(caption.splitlines()) for caption in captions)
         body = max(0 if p is None else width * p.shape[0] / p.shape[1] for p, _ in line)
         for place, ((picture, _), caption) in enumerate(zip(line, captions, strict=True)):
