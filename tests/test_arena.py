@@ -264,7 +264,7 @@ def test_the_answers_choose_the_tolerance():
     assert grown.choose_tolerance(Stripes(), known, settings) == (8, 1.0)
     wrong = Selection((20, 40), [columns], [(columns % 2).astype(np.uint8)])
     assert grown.choose_tolerance(Stripes(), wrong, settings)[0] == 0
-    labels = grown.filled_labels(Stripes(), known, 8, 6)(0)
+    labels = grown.filled_label(Stripes(), known, 8, 6, None, 0)
     truth = np.arange(40) // 8
     assert (labels != IGNORE).all()
     np.testing.assert_array_equal(labels % grown.GROWN, np.tile(truth, (20, 1)))

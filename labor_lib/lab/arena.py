@@ -350,7 +350,7 @@ def arena_matrix(scores: pd.DataFrame, title: str = "") -> Figure:
 
 
 def write_figures(out: Path, table: pd.DataFrame) -> Path:
-    """Curves, the matrix of differences and both tables, below `out/figures`."""
+    """Curves, and of every budget the matrix of differences and its table: `out/figures`."""
     folder = Path(out) / "figures"
     folder.mkdir(exist_ok=True)
     pictures = {f"{axis}.png": arena_curves(table, axis) for axis in AXES}

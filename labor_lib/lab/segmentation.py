@@ -45,7 +45,7 @@ from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.iast import write_pseudo_labels
 from labor_lib.methods.labor import train_selector
-from labor_lib.methods.regions import choose_tolerance, filled_labels
+from labor_lib.methods.regions import choose_tolerance, filled_label
 from labor_lib.methods.registry import METHODS, Method
 from labor_lib.methods.source_only import source_only_step
 from labor_lib.metrics import evaluate, summary
@@ -450,11 +450,12 @@ class SegmentationPhases:
         tolerance, pseudo = 0.0, None
         if "regions" in method.fill:
             tolerance, agreement = choose_tolerance(domains.target, known, config.regions)
-            record |= {"tolerance": tolerance, "held_back_agreement": agreement}
+            record |= {"tolerance": tolerance}
+            record |= {"held_back_agreement": agreement} if tolerance else {}
         if "pseudo" in method.fill:
             pseudo = self._pseudo_labels(folder, net, domains.target, stage)
-        radius = config.regions.radius
-        return filled_labels(domains.target, known, tolerance, radius, pseudo), record
+        filled = (domains.target, known, tolerance, config.regions.radius, pseudo)
+        return partial(filled_label, *filled), record
 
     def _pseudo_labels(self, folder: Path, net, target: SegmentationFolder, stage: int) -> Labels:
         """IAST's, with the share that it keeps in this stage."""

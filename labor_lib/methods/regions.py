@@ -21,7 +21,7 @@ from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.selection.record import Selection
 from labor_lib.train import Batch, Labels, Nets, Optimizers
 
-GROWN = 128  # is added to a label that nobody gave for this very pixel
+GROWN = 128  # is added to a label that nobody gave for this very pixel; at most 127 classes
 
 
 def region(
@@ -129,21 +129,18 @@ def choose_tolerance(
     return best
 
 
-def filled_labels(
+def filled_label(
     folder: SegmentationFolder,
     known: Selection,
     tolerance: float,
     radius: int,
-    pseudo: Labels | None = None,
-) -> Labels:
-    """A function from image number to its answers and what is filled in, H x W uint8 (`spread`)."""
-
-    def labels(index: int) -> np.ndarray:
-        positions, answers = known.positions[index], known.answers[index]
-        elsewhere = None if pseudo is None else np.asarray(pseudo(index))
-        return spread(_pixels(folder, index), positions, answers, tolerance, radius, elsewhere)
-
-    return labels
+    pseudo: Labels | None,
+    index: int,
+) -> np.ndarray:
+    """The answers of one image of a split and what is filled in, H x W uint8 (`spread`)."""
+    positions, answers = known.positions[index], known.answers[index]
+    elsewhere = None if pseudo is None else np.asarray(pseudo(index))
+    return spread(_pixels(folder, index), positions, answers, tolerance, radius, elsewhere)
 
 
 def filled_step(
