@@ -18,6 +18,7 @@ from labor_lib.methods import regions as grown
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.registry import METHODS, arena_method, entered, strategies
 from labor_lib.methods.source_only import segmentation_loss
+from labor_lib.runtime import read_json
 from labor_lib.selection.record import Selection
 from labor_lib.selection.rules import COMPARE, RULES
 from labor_lib.train import Batch, build_nets, build_optimizers
@@ -96,6 +97,13 @@ def test_an_arena_is_extended_and_kept(tmp_path, capsys):
     text = arena.arena_table(table)
     assert text["seeds"].to_dict() == {"ppl": "2", "random": "1", "margin_sampled": "1"}
     assert text.loc["random", "9 points"] == ""
+
+    # answers with regions and pseudo labels
+    accepted(*given, "--strategies", "margin_filled", "--budgets", "7")
+    phase = read_json(out / "seed0/margin_filled@7points/stage3/phase.json")
+    assert phase["tolerance"] in (0, *SMOKE.regions.tolerances)
+    assert not (out / "seed0/margin_filled@7points/stage3/pseudo_labels.npy").exists()
+    both = pd.read_csv(out / "results.csv")
 
     # the page of results
     page = tmp_path / "RESULTS.md"
