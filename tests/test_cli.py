@@ -115,7 +115,7 @@ def test_run_leaves_what_the_readme_promises(finished):
     stage = finished / "seed0" / "ppl" / "stage2"
     weights = {f"{name}.safetensors" for name in ("segmenter", "discriminator0", "selector")}
     tables = {"selector_trace.csv", "masks.npz", "selection.npz", "cost.csv", "trace.csv"}
-    assert weights | tables | {"asked.json", "phase.json"} == {
+    assert weights | tables | {"asked.json", "phase.json", "confusions.npz"} == {
         path.name for path in stage.iterdir()
     }
     record = json.loads((finished / "config.json").read_text())

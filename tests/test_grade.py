@@ -99,7 +99,7 @@ def test_a_table_and_one_line_for_each_that_cannot_be_graded(tmp_path, capsys):
 
 def test_every_lesson_has_its_checks():
     lessons = sorted(FOLDER.glob("[0-9]*.ipynb"))
-    assert len(lessons) == 16
+    assert len(lessons) == 17
     for path in lessons:
         imports, checks = tool.checks_of(tool.read_notebook(path))
         assert "import check" in imports
