@@ -334,7 +334,7 @@ def arena_matrix(scores: pd.DataFrame, title: str = "") -> Figure:
     names = [f"{strategy_title(name)}  {n}" for n, name in zip(numbers, order, strict=True)]
     figure = viz.figure_of(viz.WIDTH, 0.9 + 0.3 * len(order))
     axes = figure.subplots()
-    texts = means.map(lambda value: "" if np.isnan(value) else f"{value:+z.1f}")
+    texts = means.map(lambda v: "" if np.isnan(v) else f"{v:+z.{0 if abs(v) >= 9.95 else 1}f}")
     limit = np.nanmax(np.abs(means.to_numpy()), initial=1)
     sns.heatmap(
         means, annot=texts, fmt="", cmap="RdBu", vmin=-limit, vmax=limit, ax=axes, cbar=False,
