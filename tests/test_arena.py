@@ -145,7 +145,7 @@ def test_other_folders_are_no_arena(tmp_path):
 # --------------------------------------------------------------------------------- statistics
 def test_paired_differences_by_hand():
     scores = pd.DataFrame(
-        {"random": [50.0, 52, 51], "margin": [53.0, 54, 54], "ppl": [50.0, 53, 52]}
+        {"random": [50.0, 52, 51], "margin": [53.0, 54, 54], "ppl": [51.0, 53, 52]}
     )
     found = arena.paired_differences(scores).set_index(["first", "second"])
     row = found.loc[("random", "margin")]  # -3, -2, -3: mean -8/3, sd 0.57735, error 1/3
@@ -159,12 +159,15 @@ def test_paired_differences_by_hand():
         highest = max(highest, min(1, (3 - place) * p[pair]))
         expected[pair] = highest
     assert found["p"].to_dict() == pytest.approx(expected)
-    texts = arena.against(arena.paired_differences(scores), "margin").set_index("minus")
-    assert texts.loc["random", ["mean", "seeds"]].tolist() == ["+2.7", "3"]
-    assert texts.loc["PPL", "mean"] == "+2.0"
-    assert texts.loc["random", "95 % interval"] == f"{8 / 3 - half:+.1f} to {8 / 3 + half:+.1f}"
+    texts = arena.against(scores, "margin").set_index("minus")
+    assert texts.loc["random", ["mean", "ahead in seeds"]].tolist() == ["+2.7", "3 of 3"]
+    assert texts.loc["PPL", "mean"] == "+1.7"
+    alone = stats.t.ppf(0.975, 2) / 3
+    expected_ends = f"{8 / 3 - alone:+.1f} to {8 / 3 + alone:+.1f}"
+    assert texts.loc["random", "95 % interval of the pair"] == expected_ends
+    assert texts.loc["random", "corrected p"] == f"{expected['random', 'margin']:.2f}"
     one = arena.paired_differences(scores[:1])
-    assert arena.against(one, "margin").empty
+    assert arena.against(scores[:1], "margin").empty
     assert one[["p", "low", "high"]].isna().all(axis=None)
 
 

@@ -188,23 +188,30 @@ def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFram
     return found
 
 
-def against(pairs: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The pairs of one strategy as texts, it minus the other; none of a single seed."""
-    turned = pairs[pairs["second"] == name].assign(sign=-1).rename(columns={"first": "other"})
-    own = pairs[pairs["first"] == name].assign(sign=1).rename(columns={"second": "other"})
-    rows = []
-    for row in pd.concat([own, turned]).dropna(subset="p").sort_index().itertuples():
-        low, high = sorted((row.sign * row.low, row.sign * row.high))
+def against(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """One strategy minus every other (scores: as in `wide`), texts; none of a single seed.
+
+    ahead: in how many seeds. The interval is that of the pair alone; p is corrected for all pairs.
+    """
+    pairs, rows = paired_differences(scores), []
+    for other in scores.columns.drop(name):
+        (alone,) = paired_differences(scores[[name, other]]).itertuples()
+        if alone.seeds < 2:
+            continue
+        among = pairs[pairs[["first", "second"]].isin([name, other]).all(axis=1)]
+        p, ahead = among["p"].item(), int((scores[name] > scores[other]).sum())
+        ends = [score_text(end, sign="+") for end in (alone.low, alone.high)]
         rows.append(
             (
-                strategy_title(row.other),
-                score_text(row.sign * row.mean, sign="+"),
-                f"{score_text(low, sign='+')} to {score_text(high, sign='+')}",
-                f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001",
-                str(row.seeds),
+                strategy_title(other),
+                score_text(alone.mean, sign="+"),
+                f"{ahead} of {alone.seeds}",
+                " to ".join(ends),
+                f"{p:.2f}" if p >= 0.01 else "< 0.01",
             )
         )
-    return pd.DataFrame(rows, columns=["minus", "mean", "95 % interval", "p", "seeds"], dtype=str)
+    columns = ["minus", "mean", "ahead in seeds", "95 % interval of the pair", "corrected p"]
+    return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

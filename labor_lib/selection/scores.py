@@ -68,8 +68,8 @@ def balanced_margin(image: Candidates, nu: float = 6.0, power: float = 2.0) -> T
 def rare_margin(image: Candidates) -> Tensor:
     """`balanced_margin` with the square root of its weights, a departure from MulActSeg.
 
-    Theirs takes so many points from the frequent classes that these get worse (scenes 100, val: the
-    IoU of sidewalk falls by 5, and traffic sign gains 5).
+    Theirs takes so many points from the frequent classes that these get worse (scenes 100, val,
+    one seed: the IoU of sidewalk falls by 5, and that of traffic sign rises by 5).
     """
     return balanced_margin(image, power=1.0)
 
