@@ -14,8 +14,7 @@ SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
 NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
 .PHONY: run table camvid arena family lab dashboard annotate notebooks slides test test-unit test-notebooks \
-	test-streets \
-	test-family test-browser test-package lint bench clean
+	test-streets test-family test-browser test-package lint bench clean
 
 run: $(READY)  ## one seed of the main methods on the embedded streets, with report
 	$(PY) -m labor_lib run --preset streets

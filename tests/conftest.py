@@ -14,6 +14,7 @@ from PIL import Image
 from labor_lib.config import SMOKE
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import STREETS14
+from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.runtime import make_fabric
 
 NATIVE = (16, 32)  # height, width of the files that `write_split` makes
@@ -60,6 +61,17 @@ def golden(shared):
             return dict(file)
 
     return read
+
+
+@pytest.fixture
+def segmenter():
+    """A tiny untrained network whose predictions differ from pixel to pixel."""
+    torch.manual_seed(0)
+    net = SmallDeepLab(14, widths=(6, 8, 8, 10), rates=(1, 2))
+    with torch.no_grad():
+        for convolution in net.classifier.conv2d_list:
+            convolution.weight.mul_(500)
+    return net.eval()
 
 
 @pytest.fixture(scope="session")

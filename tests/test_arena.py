@@ -11,8 +11,8 @@ from test_cli import accepted, refused
 
 from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError
-from labor_lib.lab import arena
-from labor_lib.lab.segmentation import Domains, Roots
+from labor_lib.lab import arena, segmentation
+from labor_lib.lab.segmentation import Domains, Roots, _void_share
 from labor_lib.labels import IGNORE
 from labor_lib.methods import regions as grown
 from labor_lib.methods.labor import labor_step
@@ -68,7 +68,7 @@ def test_budgets_have_to_fit_the_image():
 
 
 # ------------------------------------------------------------------------------------ command
-def test_an_arena_is_extended_and_kept(tmp_path, capsys):
+def test_an_arena_is_extended_and_kept(tmp_path, capsys, monkeypatch):
     out = tmp_path / "arena"
     given = ("arena", "--preset", "smoke", "--data", tmp_path / "data", "--out", out)
     accepted(*given, "--strategies", "random,margin_sampled", "--budgets", "7")
@@ -99,7 +99,15 @@ def test_an_arena_is_extended_and_kept(tmp_path, capsys):
     assert text.loc["random", "9 points"] == ""
 
     # answers with regions and pseudo labels
+    labelled = []
+
+    def filled(folder, known, tolerance, radius, pseudo, index):
+        labelled.append((pseudo(index) != IGNORE).mean())
+        return grown.filled_label(folder, known, tolerance, radius, pseudo, index)
+
+    monkeypatch.setattr(segmentation, "filled_label", filled)
     accepted(*given, "--strategies", "margin_filled", "--budgets", "7")
+    assert np.mean(labelled) > 0.1
     phase = read_json(out / "seed0/margin_filled@7points/stage3/phase.json")
     assert phase["tolerance"] in (0, *SMOKE.regions.tolerances)
     assert not (out / "seed0/margin_filled@7points/stage3/pseudo_labels.npy").exists()
@@ -169,6 +177,23 @@ def test_paired_differences_by_hand():
     one = arena.paired_differences(scores[:1])
     assert arena.against(scores[:1], "margin").empty
     assert one[["p", "low", "high"]].isna().all(axis=None)
+
+
+def test_bold_is_what_the_interval_says():
+    scores = pd.DataFrame(
+        {"random": [50.0, 51, 52], "margin": [60.0, 61.1, 62], "ppl": [49, 62, 53]}
+    )
+    bold = {
+        (text.get_text(), text.get_fontweight())
+        for text in arena.arena_matrix(scores).axes[0].texts
+        if text.get_text()
+    }
+    assert {text for text, weight in bold if weight == "bold"} == {"+10", "-10"}
+
+
+def test_void_is_a_share_of_all_that_was_asked():
+    assert _void_share([{"asked": 2.0, "void": 1.0}, {"asked": 6.0, "void": 1.0}]) == 0.25
+    assert np.isnan(_void_share([{}]))
 
 
 def test_holm_by_hand():

@@ -282,6 +282,16 @@ def test_supervised_steps_by_hand(fabric, tiny, step, domains):
     assert_same(nets, expected)
 
 
+def follow(loss, parameters):
+    """A step of length 0.05 down the loss, whose gradient must be alive."""
+    gradients = torch.autograd.grad(loss, parameters)
+    length = torch.cat([g.flatten() for g in gradients]).norm()
+    assert length > 1e-6
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= 0.05 * gradient / length
+
+
 @pytest.mark.parametrize(("levels", "level"), [(1, 0), (2, 0), (2, 1)])
 def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level):
     _, nets, _, batch = material(tiny, levels, seed=4)
@@ -296,12 +306,7 @@ def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level)
             return (1 - torch.sigmoid(domain_logits().double())).mean().item()
 
     before = belief_in_source()
-    gradients = torch.autograd.grad(adversarial_loss(domain_logits()), parameters)
-    length = torch.cat([g.flatten() for g in gradients]).norm()
-    assert length > 1e-6
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= 0.05 * gradient / length
+    follow(adversarial_loss(domain_logits()), parameters)
     assert belief_in_source() > before
 
 

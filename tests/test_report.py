@@ -259,8 +259,10 @@ def page(tmp_path):
 
 
 def test_a_table_is_replaced_and_stays(tmp_path, page):
-    command = "python -m labor_lib run --preset smoke --target-root '/home/me/my data' --seeds 0-2"
-    command += " --out=/home/me"
+    command = (
+        "python -m labor_lib run --preset smoke --target-root '/elsewhere/my data' --seeds 0-2"
+    )
+    command += " --out=/elsewhere"
     out = folder_with(tmp_path / "run", rows(), command=command)
     link = tmp_path / "link.md"
     link.symlink_to(page)

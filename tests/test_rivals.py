@@ -17,6 +17,7 @@ from test_methods import (
     assert_same,
     cross_entropy,
     descend,
+    follow,
     levelled,
     material,
     random_labels,
@@ -38,7 +39,6 @@ from labor_lib.methods.wda import (
     wda_points_step,
     wda_tags_step,
 )
-from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.nets.discriminator import ClassDiscriminator, OutputDiscriminator
 from labor_lib.runtime import Progress
 from labor_lib.selection.candidates import Candidates
@@ -86,16 +86,6 @@ def test_no_image_is_asked_twice_and_ties_go_to_the_first():
         answers = [np.zeros(len(one), np.uint8) for one in asked]
         taken = taken.merge(Selection((2, 3), asked, answers))
     assert rounds == [[1, 2], [3, 4], [0], []]
-
-
-@pytest.fixture
-def segmenter():
-    torch.manual_seed(0)
-    net = SmallDeepLab(14, widths=(6, 8, 8, 10), rates=(1, 2))
-    with torch.no_grad():
-        for convolution in net.classifier.conv2d_list:
-            convolution.weight.mul_(500)
-    return net.eval()
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -394,12 +384,7 @@ def test_class_confusion_reaches_the_backbone_with_the_right_sign(tiny, step):
             return (1 - z.double().sigmoid())[there].mean().item()
 
     before = belief_in_source()
-    gradients = torch.autograd.grad(class_domain_loss(*domain_logits(), 0.0), parameters)
-    length = torch.cat([g.flatten() for g in gradients]).norm()
-    assert length > 1e-6
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter -= 0.05 * gradient / length
+    follow(class_domain_loss(*domain_logits(), 0.0), parameters)
     assert belief_in_source() > before
 
 

@@ -15,7 +15,6 @@ from labor_lib.config import SelectorConfig
 from labor_lib.errors import InputError
 from labor_lib.methods.iast import write_pseudo_labels
 from labor_lib.methods.labor import PixelSelector, train_selector
-from labor_lib.nets.deeplab import SmallDeepLab
 from labor_lib.selection import ripu, scores
 from labor_lib.selection.candidates import box_sum, disc, greedy, near, square
 from labor_lib.selection.record import Masks, Selection
@@ -481,16 +480,6 @@ def test_damaged_file(tmp_path, damage):
         path.write_bytes(contents[damage])
     with pytest.raises(InputError, match=r"selection\.npz: (damaged|no such file)"):
         Selection.load(path)
-
-
-@pytest.fixture
-def segmenter():
-    torch.manual_seed(0)
-    net = SmallDeepLab(14, widths=(6, 8, 8, 10), rates=(1, 2))
-    with torch.no_grad():
-        for convolution in net.classifier.conv2d_list:
-            convolution.weight.mul_(500)
-    return net.eval()
 
 
 @pytest.fixture

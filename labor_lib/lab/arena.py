@@ -24,6 +24,7 @@ from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.methods.registry import METHODS, arena_method, entered, strategies, strategy_title
 from labor_lib.runtime import Progress, home, make_fabric, writing
+from labor_lib.selection.record import read_arrays
 from labor_lib.selection.rules import SCORED, Candidates
 
 FIRST = (
@@ -254,12 +255,8 @@ def _miou(weights: np.ndarray, confusions: np.ndarray) -> np.ndarray:
 
 def confusions(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
     """Of the evaluation images of a finished stage: N x C x C."""
-    path = Path(out) / f"seed{seed}" / method / f"stage{stage}" / "confusions.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["confusions"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: missing or damaged ({error}); run again") from None
+    folder = Path(out) / f"seed{seed}" / method / f"stage{stage}"
+    return read_arrays(folder / "confusions.npz", "confusions")[0]
 
 
 def arena_table(table: pd.DataFrame) -> pd.DataFrame:

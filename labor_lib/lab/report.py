@@ -17,7 +17,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 
 from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
@@ -182,15 +181,14 @@ def paired_table(scores: pd.DataFrame, registry: dict, suffix: str = "") -> pd.D
     """
     rows = []
     for first, second in ((method, rival) for method in COMPARED for rival in COMPARED[method]):
-        values = (scores[first] - scores[second]).dropna() if {first, second} <= set(scores) else ()
-        if len(values) == 0:
+        if not {first, second} <= set(scores):
             continue
-        interval = "one seed"
-        if len(values) > 1:
-            half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
-            interval = f"{values.mean() - half:+z.1f} to {values.mean() + half:+z.1f}"
+        (pair,) = arena.paired_differences(scores[[first, second]]).itertuples()
+        if pair.seeds == 0:
+            continue
+        interval = f"{pair.low:+z.1f} to {pair.high:+z.1f}" if pair.seeds > 1 else "one seed"
         titles = f"{_title(first, registry)} minus {_title(second, registry)}{suffix}"
-        rows.append((titles, f"{values.mean():+z.1f}", interval, str(len(values))))
+        rows.append((titles, f"{pair.mean:+z.1f}", interval, str(pair.seeds)))
     table = pd.DataFrame(rows, columns=["difference", "mean", "95 % interval", "seeds"], dtype=str)
     return table.replace("-(?=[0-9])", "−", regex=True)  # a minus sign
 

@@ -67,7 +67,9 @@ class Selection:
     @classmethod
     def load(cls, path: Path, like: "Selection | None" = None) -> "Selection":
         """Raises InputError where the file is missing, damaged or not of the images of `like`."""
-        size, counts, positions, answers = _read(path, "size", "counts", "positions", "answers")
+        size, counts, positions, answers = read_arrays(
+            path, "size", "counts", "positions", "answers"
+        )
         whole = (
             size.shape == (2,)
             and counts.sum() == len(positions)
@@ -127,11 +129,11 @@ class Masks:
     @classmethod
     def load(cls, path: Path) -> "Masks":
         """Raises InputError where the file is missing or damaged."""
-        size, packed = _read(path, "size", "packed")
+        size, packed = read_arrays(path, "size", "packed")
         return cls((int(size[0]), int(size[1])), packed)
 
 
-def _read(path: Path, *names: str) -> list[np.ndarray]:
+def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     """Arrays of a NumPy file by name; raises InputError where it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
