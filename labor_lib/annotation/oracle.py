@@ -59,8 +59,7 @@ class Oracle:
                 answers.append(np.empty(0, np.uint8))
                 costs.append(Cost(0.0, 0, 0))
                 continue
-            truth = self.truth(index)
-            height, width = self._folder.native_size(index)
+            truth, (height, width) = self.truth(index), self._folder.native_size(index)
             answers.append(truth.reshape(-1)[positions])
             costs.append(count_cost(selection.mask(index), truth, height * width))
         return Selection(selection.size, selection.positions, answers), costs
@@ -80,7 +79,6 @@ class Oracle:
         """Full supervision: a function from image number to its label, and what each image cost."""
         costs = []
         for index in range(len(self._opened())):
-            truth = self.truth(index)
-            height, width = self._folder.native_size(index)
+            truth, (height, width) = self.truth(index), self._folder.native_size(index)
             costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))
         return self.truth, costs
