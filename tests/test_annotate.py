@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import pytest
-from asking import CLASSES, COLOURS, NATIVE, PIECE, SIZE, make_store, pixel
+from asking import NATIVE, PIECE, SIZE, make_store, pixel
 from PIL import Image
 
 from labor_lib.annotation.store import Store
@@ -196,17 +196,6 @@ def test_a_damaged_photograph_stops_only_its_questions(store):
     browser.answer(4, 0)
     assert len(table(store)) == 1
     assert "was replaced" in words(browser.widget.figure())
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P"])
-def test_grey_and_other_photographs_are_sent_as_colours(tmp_path, mode):
-    Image.new(mode, (96, 48)).save(tmp_path / f"a.{'tif' if mode == 'CMYK' else 'png'}")
-    (path,) = tmp_path.glob("a.*")
-    store = Store.create(tmp_path / "store.sqlite", CLASSES, COLOURS)
-    store.add_images(["a"], [path])
-    store.ask(Selection(SIZE, [np.array([5])]), "ppl", images=["a"])
-    _, buffers = Browser(AnnotationWidget(store)).questions[1]
-    assert Image.open(io.BytesIO(buffers[1])).mode == "RGB"
 
 
 def test_a_folder_without_a_store_is_a_line(tmp_path):

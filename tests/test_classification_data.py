@@ -224,30 +224,13 @@ def test_bad_folders_are_reported_in_one_line(folders, tmp_path):
     refused("photo: 'horse' is a class of only one of art and photo", folders)
 
 
-def test_kinds_of_images(folders):
-    cat = folders / "art" / "cat"
-    Image.new("L", (3, 3), 7).save(cat / "a.png")
-    Image.new("RGBA", (3, 3), (1, 2, 3, 0)).save(cat / "b.png")
-    palette = Image.new("P", (3, 3), 1)
-    palette.putpalette([0, 0, 0, 9, 8, 7])
-    palette.save(cat / "c.png")
-    domain = classification.read_domains(folders, size=2)["art"]
-    names = [path.rsplit("/")[-1] for path in domain.images.tolist()]
-    found = domain.batch([names.index(f"{letter}.png") for letter in "abc"])
-    assert found[:, :, 0, 0].tolist() == [[7, 7, 7], [255, 255, 255], [9, 8, 7]]  # b: transparent
+def test_a_damaged_image_is_named(folders):
     bad = folders / "art" / "dog" / "2.png"
-    for content in (b"", b"no picture", bad.read_bytes()[:50]):
-        bad.write_bytes(content)
-        domain = classification.read_domains(folders)["art"]
-        domain.batch([0, 1])
-        with pytest.raises(InputError, match=r"art/dog/2\.png: cannot be decoded"):
-            domain.load()
-    bad.unlink()
-    for mode, dtype in (("I;16", "u2"), ("I", "i4"), ("F", "f4")):  # 8 bits would cut them off
-        pixels = Image.fromarray((np.arange(36).reshape(6, 6) * 1000).astype(dtype))
-        pixels.save(folders / "art" / "dog" / "2.tiff")
-        with pytest.raises(InputError, match=rf"2\.tiff: TIFF {mode}\S* pixels; save .* 8 bits"):
-            classification.read_domains(folders)["art"].load()
+    bad.write_bytes(bad.read_bytes()[:50])
+    domain = classification.read_domains(folders)["art"]
+    domain.batch([0, 1])
+    with pytest.raises(InputError, match=r"art/dog/2\.png: cannot be decoded"):
+        domain.load()
 
 
 @pytest.fixture
@@ -287,8 +270,6 @@ def test_lists_give_the_images_they_name(lists):
         ("art/cat/0.png", r"art_train\.txt: line 3 is 'art/cat/0\.png' instead of 'path class_id'"),
         ("art/cat/0.png cat", r"line 3 is 'art/cat/0\.png cat' instead of"),
         ("art/cat/0.png -1", r"line 3 is 'art/cat/0\.png -1' instead of"),
-        ("../cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
-        ("/art/cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
         ("art/cat/0.png 1", r"its lists give class id 1 to 'cat', but every class has one id"),
         ("art/cat/0.png 2", r"give class id 2 to 'cat', but every class has one id"),
         ("art/horse/0.png 0", r"give class id 0 to 'horse', but every class has one id"),
