@@ -13,7 +13,7 @@ from PIL import Image
 from labor_lib.annotation.store import Store
 from labor_lib.errors import InputError
 from labor_lib.lab.ui import annotate
-from labor_lib.lab.ui.annotate import AHEAD, CLASS_KEYS, AnnotationWidget, cells, inside, window
+from labor_lib.lab.ui.annotate import AHEAD, CLASS_KEYS, AnnotationWidget, inside, window
 from labor_lib.selection.record import Selection
 
 
@@ -88,7 +88,7 @@ def test_a_question_shows_its_square_of_the_photograph(store):
 def test_the_square_of_a_position_in_a_photograph_of_another_shape(store, position):
     question = store.question(1)
     object.__setattr__(question, "positions", np.array([position]))
-    (box,) = cells(question, (20, 96))  # 2.5 x 6 pixels
+    (box,) = question.cells((20, 96))  # 2.5 x 6 pixels
     row, column = divmod(position, 16)
     assert box.tolist() == [6 * column, 2.5 * row, 6 * column + 6, 2.5 * row + 2.5]
     left, top, width, height = inside(window(question, (20, 96)), (20, 96))

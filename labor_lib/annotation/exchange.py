@@ -97,9 +97,8 @@ class _Images:
 
 def _centres(question: Question, native: tuple[int, int]) -> np.ndarray:
     """Centres of the asked pixels, n x 2 (x, y) in pixels of the file. native: (height, width)."""
-    rows, columns = np.divmod(question.positions, question.size[1])
-    centres = np.stack([columns, rows], axis=1) + 0.5
-    return centres * native[::-1] / question.size[::-1]
+    boxes = question.cells(native)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _to_native(question: Question, native: tuple[int, int]) -> np.ndarray:

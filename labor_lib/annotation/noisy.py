@@ -11,7 +11,7 @@ connected region of one class. The border's share of the errors names the class 
 the rest a class drawn from a table of confusions, or any other class with equal probability.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -143,9 +143,8 @@ class NoisyAnnotator:
         self.oracle.check()
 
     def ask(
-        self, selection: Selection, name: str = "", *, stage: int = 1, kind: str = "point",
-        guesses: Callable[[], list[np.ndarray]] | None = None,
-    ) -> tuple[Selection, list[Cost]]:  # fmt: skip
+        self, selection: Selection, name: str = "", *, kind: str = "point", **_
+    ) -> tuple[Selection, list[Cost]]:
         """As `Oracle.ask`: the same costs, and answers that may be wrong."""
         answered, costs = self.oracle.ask(selection)
         for index, positions in enumerate(answered.positions):

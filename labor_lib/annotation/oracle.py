@@ -42,16 +42,12 @@ class Oracle:
         """The whole label of one image, H x W: for those who stand for a person."""
         return self._opened().label(index).numpy()
 
-    def ask(
-        self, selection: Selection, name: str = "", *, stage: int = 1, kind: str = "point",
-        guesses: Callable[[], list[np.ndarray]] | None = None,
-    ) -> tuple[Selection, list[Cost]]:  # fmt: skip
+    def ask(self, selection: Selection, name: str = "", **_) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
 
-        What all annotators are given: the selection's name, such as "ppl/seed0/stage1", its stage,
-        whether a question is a "point" or a "segment", and a function that returns the model's
-        classes at the positions. The oracle needs none of it. A void pixel costs like any other and
-        is answered 255. Raises InputError where a label file is missing or damaged.
+        Other annotators use a name and more (see `StoreAnnotator.ask`), the oracle does not. A void
+        pixel costs like any other and is answered 255. Raises InputError where a label file is
+        missing or damaged.
         """
         answers, costs = [], []
         for index, positions in enumerate(selection.positions):

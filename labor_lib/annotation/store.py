@@ -16,10 +16,12 @@ import sqlite3
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +120,16 @@ class Question:
     positions: np.ndarray
     size: tuple[int, int]
     guess: int
+
+    def cells(self, native: tuple[int, int]) -> np.ndarray:
+        """Left, top, right, bottom of each position in pixels of the file: n x 4 floats.
+
+        native: (height, width) of the file.
+        """
+        rows, columns = np.divmod(self.positions, self.size[1])
+        corners = np.stack([columns, rows, columns + 1, rows + 1], axis=1)
+        down, right = np.divide(native, self.size)
+        return corners * (right, down, right, down)
 
 
 class Store:
@@ -506,19 +518,16 @@ class Store:
         if asked != [len(selection), *selection.size]:
             raise InputError(f"{self.path}: {name} was asked of other images")
         rows = self._all(
-            "SELECT q.place, a.annotator, a.label, a.pixels FROM answer a "
-            "JOIN question q ON q.id = a.question WHERE q.selection = ? AND NOT q.held_out",
+            "SELECT q.place, a.label, a.pixels FROM answer a JOIN question q ON q.id = a.question "
+            "WHERE q.selection = ? AND NOT q.held_out ORDER BY q.place",
             number,
         )
-        votes: dict[int, dict[str, np.ndarray]] = defaultdict(dict)  # image: annotator: map
-        for place, annotator, label, pixels in rows:
-            if annotator not in votes[place]:
-                votes[place][annotator] = np.full(math.prod(selection.size), -1, np.int16)
-            votes[place][annotator][_positions(pixels)] = label
-        answers = [
-            _majority([one[positions] for one in votes[place].values()], len(positions))
-            for place, positions in enumerate(selection.positions)
-        ]
+        answers = [np.full(len(positions), IGNORE, np.uint8) for positions in selection.positions]
+        for place, given in groupby(rows, key=itemgetter(0)):
+            votes = defaultdict(lambda: np.zeros(math.prod(selection.size), np.int16))
+            for _, label, pixels in given:
+                votes[label][_positions(pixels)] += 1
+            answers[place] = _majority(votes, selection.positions[place])
         lacking = self._one(
             "SELECT count(*) FROM question WHERE selection = ? AND open > 0", number
         )[0]
@@ -582,15 +591,13 @@ def _pieces(
         yield group, int(np.bincount(classes.reshape(-1)[group]).argmax())
 
 
-def _majority(votes: list[np.ndarray], length: int) -> np.ndarray:
-    """votes: of each annotator, int16, -1 where there is none. Returns uint8, 255 for a tie."""
-    table = np.stack([*votes, np.full(length, -1, np.int16)])  # annotators + 1 x positions
-    options = np.append(np.unique(table[table >= 0]), IGNORE)
-    counts = np.stack([(table == option).sum(axis=0) for option in options])
+def _majority(votes: Mapping[int, np.ndarray], positions: np.ndarray) -> np.ndarray:
+    """votes: for each class how many said so, on a flat map. Returns uint8, 255 for a tie."""
+    labels = np.array([*votes])
+    counts = np.stack([votes[label][positions] for label in votes])  # classes x positions
     most = counts.max(axis=0)
-    # "cannot tell" may stand there twice; a tie with itself does not matter
     clear = (most > 0) & ((counts == most).sum(axis=0) == 1)
-    return np.where(clear, options[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
+    return np.where(clear, labels[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
 
 
 def _digest(selection: "Selection", kind: str, images: Sequence[str]) -> str:
@@ -638,7 +645,9 @@ class StoreAnnotator:
     ) -> tuple["Selection", list[Cost]]:
         """The same selection with its answers, and what each image cost.
 
-        guesses: called where the questions are new. Raises Waiting until all are answered.
+        name: such as "ppl/seed0/stage1". kind: of the questions, "point" or "segment". guesses:
+        returns the model's classes at the positions; called where the questions are new. Raises
+        Waiting until all are answered.
         """
         new = not self.store.asked(name)
         if new:
