@@ -86,17 +86,13 @@ def test_take_and_batch_keep_the_order(folders, indices):
 def test_split_is_stratified_disjoint_and_complete():
     whole = toy()
     parts = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
-    assert [part.labels.bincount().tolist() for part in parts] == [
-        [5, 10, 15],
-        [3, 6, 9],
-        [2, 4, 6],
-    ]
+    counts = [part.labels.bincount().tolist() for part in parts]
+    assert counts == [[5, 10, 15], [3, 6, 9], [2, 4, 6]]
     assert sorted(number for part in parts for number in numbers(part)) == list(range(60))
     again = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
     assert [numbers(part) for part in again] == [numbers(part) for part in parts]
-    assert numbers(classification.split(whole, (0.5, 0.5), seed=1)[0]) != numbers(
-        classification.split(whole, (0.5, 0.5), 0)[0]
-    )
+    halves = [numbers(classification.split(whole, (0.5, 0.5), seed)[0]) for seed in (0, 1)]
+    assert halves[0] != halves[1]
     with pytest.raises(InputError, match="toy: 4 images in 2 classes are too few for a part of 20"):
         classification.split(toy((2, 2)), (0.8, 0.2), seed=0)
 
@@ -357,10 +353,7 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
             places.add(tuple(place))
         assert domain.labels.tolist() == [i % 10 for i in range(len(domain))]
     assert len(places) > 40  # of 54
-    again, other = (
-        classification.mnistm_shift(tmp_path, seed=0),
-        classification.mnistm_shift(tmp_path, seed=1),
-    )
+    again, other = (classification.mnistm_shift(tmp_path, seed) for seed in (0, 1))
     for part in PARTS:
         images = getattr(shift, part).images
         assert torch.equal(images, getattr(again, part).images)

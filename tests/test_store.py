@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -311,19 +312,10 @@ def test_files_that_are_no_store(make, tmp_path):
 # ----------------------------------------------------------------------------------- a run
 
 
-class Folder:
-    names = NAMES
-
-    def __init__(self, paths):
-        self.paths = paths
-
-    def native_size(self, _):
-        return 32, 64
-
-
 def test_the_annotator_waits_and_measures(make, paths):
     store = make()
-    person = StoreAnnotator(store, Folder(paths))
+    folder = SimpleNamespace(names=NAMES, paths=paths, native_size=lambda _: (32, 64))
+    person = StoreAnnotator(store, folder)
     with pytest.raises(Waiting, match=f"12 questions of {NAME}"):
         person.ask(selection(4), NAME)
     for question in store.questions():

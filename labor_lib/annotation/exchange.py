@@ -67,14 +67,13 @@ class _Images:
 
     def __init__(self, store: Store):
         table = store.images()
-        paths = {name: Path(path) for name, path in zip(table["name"], table["path"], strict=True)}
+        paths = dict(zip(table["name"], map(Path, table["path"]), strict=True))
         try:
             root = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
         except ValueError:  # Windows
             raise InputError(f"{store.path}: its images lie on several drives") from None
         self.files = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
-        sizes = zip(table["height"], table["width"], strict=True)
-        self.sizes = {name: (int(h), int(w)) for name, (h, w) in zip(paths, sizes, strict=True)}
+        self.sizes = {row.name: (row.height, row.width) for row in table.itertuples()}
         self._names = {file: name for name, file in self.files.items()} | {n: n for n in paths}
         self._ends: dict[str, list[str]] = defaultdict(list)  # tools cut folders off
         for name, file in self.files.items():
