@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 from xml.etree import ElementTree as xml
 
 import cv2
@@ -35,6 +36,7 @@ import numpy as np
 from labor_lib.annotation.store import Question, Store
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE
+from labor_lib.runtime import write_text
 
 CANNOT_TELL = "cannot tell"  # the label of class 255
 UNANSWERED = "unanswered"
@@ -163,8 +165,6 @@ def export_questions(
     label-studio and cvat the labels that the tool's project needs. Raises InputError for an
     unknown format, class names that stand for something else, and where nothing is open.
     """
-    from labor_lib.runtime import write_text  # brings torch
-
     out_path, named = Path(out_path), _Images(store)
     if out_path.exists() and out_path.samefile(store.path):
         raise InputError(f"{out_path}: is the store itself; give another file")
@@ -195,8 +195,6 @@ def _write_label_studio(
     asked: _Asked, named: _Images, labels: dict[str, str], images: str
 ) -> dict[str, str]:
     """Tasks with the guesses as predictions, and the labelling configuration."""
-    from urllib.parse import quote
-
     tasks = []
     for image, questions in asked.items():
         h, w = named.sizes[image]

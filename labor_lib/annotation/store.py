@@ -23,7 +23,6 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,9 +32,7 @@ from labor_lib.annotation.cost import TOUCHING, Cost, count_cost
 from labor_lib.data.pictures import image_size
 from labor_lib.errors import InputError, Waiting
 from labor_lib.labels import IGNORE
-
-if TYPE_CHECKING:  # it brings torch, which a person who answers need not wait for
-    from labor_lib.selection.record import Selection
+from labor_lib.selection.record import Selection
 
 VERSION = 1  # of the tables
 RESERVED = 300  # seconds that a question shown to one annotator is kept from the others
@@ -257,9 +254,7 @@ class Store:
             known = dict(self._all("SELECT name, sha256 FROM image"))
             for name, path in zip(names, paths, strict=True):
                 path = Path(path).resolve()
-                digest = self._hash(name, path)
-                if known.get(name, digest) != digest:
-                    raise self._replaced(name, path)
+                digest = self._hash(name, path, known.get(name))
                 self._db.execute(
                     "INSERT INTO image (name, path, sha256, height, width) VALUES (?, ?, ?, ?, ?) "
                     "ON CONFLICT (name) DO UPDATE SET path = excluded.path",
@@ -275,19 +270,14 @@ class Store:
         row = self._one("SELECT path, sha256 FROM image WHERE name = ?", name)
         if row is None:
             raise InputError(f"{self.path}: knows no image '{name}'")
-        path = Path(row[0])
-        if self._hash(name, path) != row[1]:
-            raise self._replaced(name, path)
-        return path
+        self._hash(name, Path(row[0]), row[1])
+        return Path(row[0])
 
-    def _replaced(self, name: str, path: Path) -> InputError:
-        return InputError(
-            f"{path}: image '{name}' was replaced since {self.path} was begun (its SHA-256 "
-            "differs); put the earlier file back, or begin another store"
-        )
+    def _hash(self, name: str, path: Path, known: str | None) -> str:
+        """SHA-256 of an image; its file is read once for as long as it does not change.
 
-    def _hash(self, name: str, path: Path) -> str:
-        """SHA-256; a file is read once for as long as it does not change."""
+        Raises InputError where the file is gone, and where it is not the `known` one.
+        """
         try:
             state = path.stat()
             key = path, state.st_mtime_ns, state.st_size
@@ -298,13 +288,18 @@ class Store:
             raise InputError(
                 f"{path}: image '{name}' cannot be read ({error.strerror}); put it back"
             ) from None
+        if known not in (None, self._hashes[key]):
+            raise InputError(
+                f"{path}: image '{name}' was replaced since {self.path} was begun (its SHA-256 "
+                "differs); put the earlier file back, or begin another store"
+            )
         return self._hashes[key]
 
     # ----------------------------------------------------------------------------- questions
 
     def ask(
         self,
-        selection: "Selection",
+        selection: Selection,
         name: str,
         *,
         stage: int = 1,
@@ -505,7 +500,7 @@ class Store:
         ).astype({"held_out": bool, "seconds": float})
         return table.assign(positions=table["positions"].map(_positions))
 
-    def collect(self, name: str, selection: "Selection") -> tuple["Selection", int]:
+    def collect(self, name: str, selection: Selection) -> tuple[Selection, int]:
         """The answers on a selection's positions, and how many questions lack answers.
 
         Of several annotators the majority counts. 255 where there is none, where they cannot tell,
@@ -600,7 +595,7 @@ def _majority(votes: Mapping[int, np.ndarray], positions: np.ndarray) -> np.ndar
     return np.where(clear, labels[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
 
 
-def _digest(selection: "Selection", kind: str, images: Sequence[str]) -> str:
+def _digest(selection: Selection, kind: str, images: Sequence[str]) -> str:
     """What makes two selections the same questions."""
     head = json.dumps([kind, list(map(int, selection.size)), list(images)])
     total = hashlib.sha256(head.encode())
@@ -626,9 +621,8 @@ class StoreAnnotator:
     exist. held_out: share of the questions that is kept aside.
     """
 
-    def __init__(self, store: Store, images, held_out: float = 0.0, seed: int = 0):
-        self.store, self.images = store, images
-        self.held_out, self.seed = held_out, seed
+    def __init__(self, store: Store, images, held_out: float = 0.0):
+        self.store, self.images, self.held_out = store, images, held_out
 
     def check(self) -> None:
         """Raises InputError where an image is gone or was replaced since it was asked about."""
@@ -636,13 +630,13 @@ class StoreAnnotator:
 
     def ask(
         self,
-        selection: "Selection",
+        selection: Selection,
         name: str = "",
         *,
         stage: int = 1,
         kind: str = "point",
         guesses: Callable[[], Sequence[np.ndarray]] | None = None,
-    ) -> tuple["Selection", list[Cost]]:
+    ) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
 
         name: such as "ppl/seed0/stage1". kind: of the questions, "point" or "segment". guesses:
@@ -655,7 +649,7 @@ class StoreAnnotator:
         self.store.ask(
             selection, name, stage=stage, kind=kind, images=self.images.names,
             guesses=guesses() if new and guesses is not None else None,
-            held_out=self.held_out, seed=self.seed,
+            held_out=self.held_out,
         )  # fmt: skip
         answered, lacking = self.store.collect(name, selection)
         if lacking:
@@ -665,7 +659,7 @@ class StoreAnnotator:
             )
         return answered, self._costs(name, answered)
 
-    def _costs(self, name: str, answered: "Selection") -> list[Cost]:
+    def _costs(self, name: str, answered: Selection) -> list[Cost]:
         """With seconds where every answer was measured."""
         costs = []
         for index in range(len(answered)):
