@@ -7,13 +7,13 @@ import io
 
 import numpy as np
 import pytest
-from asking import CLASSES, COLOURS, NATIVE, PIECE, SIZE, make_store, pixel
+from asking import NATIVE, PIECE, SIZE, make_store, pixel
 from PIL import Image
 
 from labor_lib.annotation.store import Store
 from labor_lib.errors import InputError
 from labor_lib.lab.ui import annotate
-from labor_lib.lab.ui.annotate import AHEAD, CLASS_KEYS, AnnotationWidget, cells, inside, window
+from labor_lib.lab.ui.annotate import AHEAD, CLASS_KEYS, AnnotationWidget, inside, window
 from labor_lib.selection.record import Selection
 
 
@@ -88,7 +88,7 @@ def test_a_question_shows_its_square_of_the_photograph(store):
 def test_the_square_of_a_position_in_a_photograph_of_another_shape(store, position):
     question = store.question(1)
     object.__setattr__(question, "positions", np.array([position]))
-    (box,) = cells(question, (20, 96))  # 2.5 x 6 pixels
+    (box,) = question.cells((20, 96))  # 2.5 x 6 pixels
     row, column = divmod(position, 16)
     assert box.tolist() == [6 * column, 2.5 * row, 6 * column + 6, 2.5 * row + 2.5]
     left, top, width, height = inside(window(question, (20, 96)), (20, 96))
@@ -196,17 +196,6 @@ def test_a_damaged_photograph_stops_only_its_questions(store):
     browser.answer(4, 0)
     assert len(table(store)) == 1
     assert "was replaced" in words(browser.widget.figure())
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P"])
-def test_grey_and_other_photographs_are_sent_as_colours(tmp_path, mode):
-    Image.new(mode, (96, 48)).save(tmp_path / f"a.{'tif' if mode == 'CMYK' else 'png'}")
-    (path,) = tmp_path.glob("a.*")
-    store = Store.create(tmp_path / "store.sqlite", CLASSES, COLOURS)
-    store.add_images(["a"], [path])
-    store.ask(Selection(SIZE, [np.array([5])]), "ppl", images=["a"])
-    _, buffers = Browser(AnnotationWidget(store)).questions[1]
-    assert Image.open(io.BytesIO(buffers[1])).mode == "RGB"
 
 
 def test_a_folder_without_a_store_is_a_line(tmp_path):

@@ -86,17 +86,13 @@ def test_take_and_batch_keep_the_order(folders, indices):
 def test_split_is_stratified_disjoint_and_complete():
     whole = toy()
     parts = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
-    assert [part.labels.bincount().tolist() for part in parts] == [
-        [5, 10, 15],
-        [3, 6, 9],
-        [2, 4, 6],
-    ]
+    counts = [part.labels.bincount().tolist() for part in parts]
+    assert counts == [[5, 10, 15], [3, 6, 9], [2, 4, 6]]
     assert sorted(number for part in parts for number in numbers(part)) == list(range(60))
     again = classification.split(whole, (0.5, 0.3, 0.2), seed=0)
     assert [numbers(part) for part in again] == [numbers(part) for part in parts]
-    assert numbers(classification.split(whole, (0.5, 0.5), seed=1)[0]) != numbers(
-        classification.split(whole, (0.5, 0.5), 0)[0]
-    )
+    halves = [numbers(classification.split(whole, (0.5, 0.5), seed)[0]) for seed in (0, 1)]
+    assert halves[0] != halves[1]
     with pytest.raises(InputError, match="toy: 4 images in 2 classes are too few for a part of 20"):
         classification.split(toy((2, 2)), (0.8, 0.2), seed=0)
 
@@ -224,30 +220,13 @@ def test_bad_folders_are_reported_in_one_line(folders, tmp_path):
     refused("photo: 'horse' is a class of only one of art and photo", folders)
 
 
-def test_kinds_of_images(folders):
-    cat = folders / "art" / "cat"
-    Image.new("L", (3, 3), 7).save(cat / "a.png")
-    Image.new("RGBA", (3, 3), (1, 2, 3, 0)).save(cat / "b.png")
-    palette = Image.new("P", (3, 3), 1)
-    palette.putpalette([0, 0, 0, 9, 8, 7])
-    palette.save(cat / "c.png")
-    domain = classification.read_domains(folders, size=2)["art"]
-    names = [path.rsplit("/")[-1] for path in domain.images.tolist()]
-    found = domain.batch([names.index(f"{letter}.png") for letter in "abc"])
-    assert found[:, :, 0, 0].tolist() == [[7, 7, 7], [255, 255, 255], [9, 8, 7]]  # b: transparent
+def test_a_damaged_image_is_named(folders):
     bad = folders / "art" / "dog" / "2.png"
-    for content in (b"", b"no picture", bad.read_bytes()[:50]):
-        bad.write_bytes(content)
-        domain = classification.read_domains(folders)["art"]
-        domain.batch([0, 1])
-        with pytest.raises(InputError, match=r"art/dog/2\.png: cannot be decoded"):
-            domain.load()
-    bad.unlink()
-    for mode, dtype in (("I;16", "u2"), ("I", "i4"), ("F", "f4")):  # 8 bits would cut them off
-        pixels = Image.fromarray((np.arange(36).reshape(6, 6) * 1000).astype(dtype))
-        pixels.save(folders / "art" / "dog" / "2.tiff")
-        with pytest.raises(InputError, match=rf"2\.tiff: TIFF {mode}\S* pixels; save .* 8 bits"):
-            classification.read_domains(folders)["art"].load()
+    bad.write_bytes(bad.read_bytes()[:50])
+    domain = classification.read_domains(folders)["art"]
+    domain.batch([0, 1])
+    with pytest.raises(InputError, match=r"art/dog/2\.png: cannot be decoded"):
+        domain.load()
 
 
 @pytest.fixture
@@ -287,8 +266,6 @@ def test_lists_give_the_images_they_name(lists):
         ("art/cat/0.png", r"art_train\.txt: line 3 is 'art/cat/0\.png' instead of 'path class_id'"),
         ("art/cat/0.png cat", r"line 3 is 'art/cat/0\.png cat' instead of"),
         ("art/cat/0.png -1", r"line 3 is 'art/cat/0\.png -1' instead of"),
-        ("../cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
-        ("/art/cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
         ("art/cat/0.png 1", r"its lists give class id 1 to 'cat', but every class has one id"),
         ("art/cat/0.png 2", r"give class id 2 to 'cat', but every class has one id"),
         ("art/horse/0.png 0", r"give class id 0 to 'horse', but every class has one id"),
@@ -376,10 +353,7 @@ def test_mnistm_puts_digits_on_patches_of_photographs(mnist, tmp_path):
             places.add(tuple(place))
         assert domain.labels.tolist() == [i % 10 for i in range(len(domain))]
     assert len(places) > 40  # of 54
-    again, other = (
-        classification.mnistm_shift(tmp_path, seed=0),
-        classification.mnistm_shift(tmp_path, seed=1),
-    )
+    again, other = (classification.mnistm_shift(tmp_path, seed) for seed in (0, 1))
     for part in PARTS:
         images = getattr(shift, part).images
         assert torch.equal(images, getattr(again, part).images)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labor_lib.annotation.cost import COUNTS, Cost, acts, count_cost, person_seconds
+from labor_lib.annotation.cost import COUNTS, acts, person_seconds
 from labor_lib.config import SMOKE
 from labor_lib.errors import InputError
 from labor_lib.lab.segmentation import Roots, SegmentationPhases, with_seconds
@@ -41,16 +41,6 @@ def test_seconds_of_arrays_are_those_of_their_rows():
     np.testing.assert_allclose(together, [person_seconds(*row, "pixels") for row in rows])
     with pytest.raises(InputError, match="kind 'many': choose from none, points, pixels, few"):
         person_seconds(1, 1, 1, "many")
-
-
-def test_a_drawn_map_gives_its_seconds():
-    asked = np.zeros((4, 6), bool)
-    asked[1, 1:5] = asked[3, 0] = True  # four pixels over a border, and one alone
-    truth = np.repeat([[0, 0, 0, 1, 1, 1]], 4, axis=0)
-    cost = count_cost(asked, truth, native_pixels=24)
-    assert cost == Cost(5.0, 3, 2)
-    least, most = person_seconds(cost.pixels, cost.clicks, cost.pieces, "pixels")
-    assert (least, most) == pytest.approx((2.7, 4.5))
 
 
 def test_figures_have_sources_and_those_not_read_there_are_marked():

@@ -211,7 +211,7 @@ def published(monkeypatch, tmp_path):
         packed.writestr("tutorial-1/CamVid/../../../evil.png", b"")
         packed.writestr("tutorial-1/Models/other.png", b"")
     monkeypatch.setattr(download, "CAMVID_FILES", known)
-    monkeypatch.setattr(download, "_retrieve", lambda urls, sha256, folder: archive)
+    monkeypatch.setattr(download, "_retrieve", lambda *_: archive)
     return root
 
 

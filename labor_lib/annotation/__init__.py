@@ -8,11 +8,11 @@ from labor_lib.errors import InputError
 def read_annotator(text: str) -> tuple[str, Path | None]:
     """ "oracle", "noisy", or "noisy:PATH" or "store:PATH" with their paths; raises InputError for
     anything else."""
-    kind, colon, path = text.partition(":")
+    kind, _, path = text.partition(":")
     if kind in ("store", "noisy") and path.strip():
         return kind, Path(path)
-    if kind in ("oracle", "noisy") and not colon:
-        return kind, None
+    if text in ("oracle", "noisy"):
+        return text, None
     raise InputError(
         f"annotator '{text}': choose oracle, noisy, noisy:PATH with a file of its parameters, or "
         "store:PATH with the path of a store"

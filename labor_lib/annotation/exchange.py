@@ -27,15 +27,17 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 from xml.etree import ElementTree as xml
 
+import cv2
 import numpy as np
 
 from labor_lib.annotation.store import Question, Store
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE
+from labor_lib.runtime import write_text
 
-FORMATS = ("label-studio", "cvat", "coco")
 CANNOT_TELL = "cannot tell"  # the label of class 255
 UNANSWERED = "unanswered"
 LOCAL_FILES = "/data/local-files/?d="  # where Label Studio serves files of its own machine
@@ -46,13 +48,12 @@ _POINT_SIZE = 0.5  # of a point on Label Studio's screen, percent of the image's
 class _Found:
     """One point or mask of a file.
 
-    where: in the file, for messages. image: as the file calls it. size: (height, width) of the
-    image there, pixels. point: (x, y) in them. mask: makes h x w booleans, called once the size is
-    known to be right. number: of the question, None: it carries none. annotator: None: the file
-    does not say. seconds: None: not measured.
+    image: as the file calls it. size: (height, width) of the image there, pixels. point: (x, y) in
+    them. mask: makes h x w booleans, called once the size is known to be right. number: of the
+    question, None: it carries none. annotator: None: the file does not say. seconds: None: not
+    measured.
     """
 
-    where: str
     image: str
     size: tuple[int, int]
     label: str
@@ -68,14 +69,13 @@ class _Images:
 
     def __init__(self, store: Store):
         table = store.images()
-        paths = {name: Path(path) for name, path in zip(table["name"], table["path"], strict=True)}
+        paths = dict(zip(table["name"], map(Path, table["path"]), strict=True))
         try:
             root = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
         except ValueError:  # Windows
             raise InputError(f"{store.path}: its images lie on several drives") from None
         self.files = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
-        sizes = zip(table["height"], table["width"], strict=True)
-        self.sizes = {name: (int(h), int(w)) for name, (h, w) in zip(paths, sizes, strict=True)}
+        self.sizes = {row.name: (row.height, row.width) for row in table.itertuples()}
         self._names = {file: name for name, file in self.files.items()} | {n: n for n in paths}
         self._ends: dict[str, list[str]] = defaultdict(list)  # tools cut folders off
         for name, file in self.files.items():
@@ -87,43 +87,29 @@ class _Images:
             return self._names[text]
         found = self._ends.get(text.replace("\\", "/").rpartition("/")[2], [])
         if len(found) != 1:
-            several = "several of the store's have this name" if found else "the store knows none"
-            raise InputError(f"image '{text}': {several}; name it as `export` does")
+            raise InputError(
+                f"image '{text}': the store has {len(found)} of this name; name it as `export` does"
+            )
         return found[0]
 
 
 # ----------------------------------------------------------------------------------- two sizes
 
 
-def _centre(question: Question, native: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) of the centre of an asked point, in pixels of the file. native: (height, width)."""
-    row, column = divmod(int(question.positions[0]), question.size[1])
-    return (
-        (column + 0.5) * native[1] / question.size[1],
-        (row + 0.5) * native[0] / question.size[0],
-    )
-
-
-def _nearest(length: int, other: int) -> np.ndarray:
-    """For each of `length` pixels, which of `other` pixels lies under its centre."""
-    return np.minimum(((np.arange(length) + 0.5) * other / length).astype(int), other - 1)
+def _centres(question: Question, native: tuple[int, int]) -> np.ndarray:
+    """Centres of the asked pixels, n x 2 (x, y) in pixels of the file. native: (height, width)."""
+    boxes = question.cells(native)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _to_native(question: Question, native: tuple[int, int]) -> np.ndarray:
     """A segment as a mask of the file's size, h x w booleans; every asked pixel's centre is in."""
-    (height, width), (h, w) = question.size, native
-    asked = np.zeros(height * width, bool)
-    asked[question.positions] = True
-    mask = asked.reshape(height, width)[np.ix_(_nearest(h, height), _nearest(w, width))]
-    rows, columns = np.divmod(question.positions, width)  # files smaller than the network's size
-    mask[_nearest(height, h)[rows], _nearest(width, w)[columns]] = True
+    asked = np.zeros(question.size, np.uint8)
+    asked.reshape(-1)[question.positions] = 1
+    mask = cv2.resize(asked, native[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+    x, y = _centres(question, native).astype(int).T  # files smaller than the network's size
+    mask[y, x] = True
     return mask
-
-
-def _to_network(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The reverse: what lies under the centre of each network pixel, height x width booleans."""
-    rows, columns = (_nearest(n, m) for n, m in zip(size, mask.shape, strict=True))
-    return mask[np.ix_(rows, columns)]
 
 
 # --------------------------------------------------------------------------------- run lengths
@@ -144,18 +130,15 @@ def _mask(runs: list[int], length: int) -> np.ndarray:
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
 
 
-def _optional(module: str, package: str, what: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise InputError(
-            f"{what} need {package}; install it: python -m pip install 'labor-lib[exchange]'"
-        ) from None
-
-
 def _brush() -> ModuleType:
     """Label Studio's own code for its run lengths, which are packed by the bit."""
-    return _optional("label_studio_sdk.converter.brush", "label-studio-sdk", "brush masks")
+    try:
+        return import_module("label_studio_sdk.converter.brush")
+    except ImportError:
+        raise InputError(
+            "brush masks need label-studio-sdk; install it: python -m pip install "
+            "'labor-lib[exchange]'"
+        ) from None
 
 
 def _brush_mask(rle: list[int], size: tuple[int, int]) -> np.ndarray:
@@ -169,6 +152,9 @@ def _brush_mask(rle: list[int], size: tuple[int, int]) -> np.ndarray:
 # ---------------------------------------------------------------------------------- questions
 
 
+_Asked = dict[str, list[Question]]  # by image
+
+
 def export_questions(
     store: Store, format: str, out_path: str | Path, images: str = LOCAL_FILES
 ) -> tuple[int, list[Path]]:
@@ -179,37 +165,25 @@ def export_questions(
     label-studio and cvat the labels that the tool's project needs. Raises InputError for an
     unknown format, class names that stand for something else, and where nothing is open.
     """
-    from labor_lib.runtime import write_text  # brings torch
-
-    _check_format(format)
     out_path, named = Path(out_path), _Images(store)
     if out_path.exists() and out_path.samefile(store.path):
         raise InputError(f"{out_path}: is the store itself; give another file")
     for name in (CANNOT_TELL, UNANSWERED):
         if name in store.classes:
             raise InputError(f"{store.path}: a class is called '{name}', which has another meaning")
-    given = store.answers().groupby("question")["annotator"].nunique()
-    asked: dict[str, list[Question]] = {name: [] for name in named.files}
-    for question in store.questions():
-        if given.get(question.id, 0) < store.wanted:
-            asked[question.image].append(question)
-    asked = {name: questions for name, questions in asked.items() if questions}
+    asked: _Asked = defaultdict(list)
+    for question in store.questions(still_open=True):
+        asked[question.image].append(question)
     if not asked:
         raise InputError(f"{store.path}: no question is open")
     colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in store.colours.tolist()]
     labels = dict(zip(store.classes, colours, strict=True)) | {CANNOT_TELL: "#000000"}
-    write = {"label-studio": _write_label_studio, "cvat": _write_cvat, "coco": _write_coco}
-    texts = write[format](asked, named, labels, images)
-    files = []
-    for ending, text in texts.items():
-        files.append(out_path.with_suffix(ending) if ending else out_path)
-        write_text(files[-1], text)
+    write, _ = _format(format)
+    texts = write(asked, named, labels, images)
+    files = [out_path.with_suffix(ending) if ending else out_path for ending in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        write_text(file, text)
     return sum(map(len, asked.values())), files
-
-
-def _check_format(format: str) -> None:
-    if format not in FORMATS:
-        raise InputError(f"format '{format}': choose {', '.join(FORMATS)}")
 
 
 def _guess(question: Question, labels: dict[str, str]) -> str:
@@ -217,22 +191,17 @@ def _guess(question: Question, labels: dict[str, str]) -> str:
     return CANNOT_TELL if question.guess == IGNORE else list(labels)[question.guess]
 
 
-_Asked = dict[str, list[Question]]
-
-
 def _write_label_studio(
     asked: _Asked, named: _Images, labels: dict[str, str], images: str
 ) -> dict[str, str]:
     """Tasks with the guesses as predictions, and the labelling configuration."""
-    from urllib.parse import quote
-
     tasks = []
     for image, questions in asked.items():
         h, w = named.sizes[image]
         result = []
         for question in questions:
             if question.kind == "point":
-                x, y = _centre(question, (h, w))
+                x, y = _centres(question, (h, w))[0].tolist()
                 value = {"x": 100 * x / w, "y": 100 * y / h, "width": _POINT_SIZE}
                 type_ = "keypointlabels"
             else:
@@ -240,18 +209,11 @@ def _write_label_studio(
                 value = {"format": "rle", "rle": _brush().mask2rle(mask)}
                 type_ = "brushlabels"
             value[type_] = [_guess(question, labels)]
-            result.append(
-                {
-                    "id": f"question-{question.id}",
-                    "type": type_,
-                    "from_name": question.kind,
-                    "to_name": "image",
-                    "original_width": w,
-                    "original_height": h,
-                    "image_rotation": 0,
-                    "value": value,
-                }
-            )
+            result.append({
+                "id": f"question-{question.id}", "type": type_, "from_name": question.kind,
+                "to_name": "image", "original_width": w, "original_height": h,
+                "image_rotation": 0, "value": value,
+            })  # fmt: skip
         data = {"image": images + quote(named.files[image]), "name": image}
         predictions = [{"model_version": "labor", "result": result}]
         tasks.append({"data": data, "predictions": predictions})
@@ -287,10 +249,8 @@ def _write_cvat(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -
         told = xml.SubElement(label, "attributes")
         for attribute in attributes:
             element = xml.SubElement(told, "attribute")
-            for name in ("name", "input_type", "default_value"):
-                xml.SubElement(element, name).text = attribute[name]
-            xml.SubElement(element, "mutable").text = "False"
-            xml.SubElement(element, "values").text = ""
+            for name, value in (attribute | {"mutable": "False", "values": ""}).items():
+                xml.SubElement(element, name).text = value
     for index, image in enumerate(sorted(asked, key=named.files.get)):
         h, w = named.sizes[image]
         size = {"width": str(w), "height": str(h)}
@@ -298,16 +258,14 @@ def _write_cvat(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -
         for question in asked[image]:
             common = {"label": UNANSWERED, "source": "auto", "occluded": "0", "z_order": "0"}
             if question.kind == "point":
-                x, y = _centre(question, (h, w))
+                x, y = _centres(question, (h, w))[0].tolist()
                 shape = xml.SubElement(one, "points", points=f"{x},{y}", **common)
             else:
                 mask = _to_native(question, (h, w))
-                rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-                top, left = int(rows[0]), int(columns[0])
-                box = mask[top : rows[-1] + 1, left : columns[-1] + 1]
-                place = {"left": left, "top": top, "width": box.shape[1], "height": box.shape[0]}
-                place = {name: str(value) for name, value in place.items()}
-                runs = ", ".join(map(str, _runs(box.reshape(-1))))  # row by row
+                left, top, width, height = box = cv2.boundingRect(mask.astype(np.uint8))
+                place = dict(zip(("left", "top", "width", "height"), map(str, box), strict=True))
+                inside = mask[top : top + height, left : left + width]
+                runs = ", ".join(map(str, _runs(inside.reshape(-1))))  # row by row
                 shape = xml.SubElement(one, "mask", rle=runs, **place, **common)
             for name, value in (("question", question.id), ("guess", _guess(question, labels))):
                 xml.SubElement(shape, "attribute", name=name).text = str(value)
@@ -326,29 +284,22 @@ def _write_coco(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -
         images.append({"id": number, "file_name": named.files[image], "width": w, "height": h})
         for question in questions:
             if question.kind == "point":
-                x, y = _centre(question, (h, w))
+                x, y = _centres(question, (h, w))[0].tolist()
                 shape = {
                     "keypoints": [x, y, 2], "num_keypoints": 1, "segmentation": [], "iscrowd": 0,
                     "area": 0, "bbox": [x, y, 0, 0],
                 }  # fmt: skip
             else:
                 mask = _to_native(question, (h, w))
-                rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-                box = [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
                 counts = _runs(mask.reshape(-1, order="F"))  # column by column
                 shape = {
                     "segmentation": {"size": [h, w], "counts": counts}, "iscrowd": 1,
-                    "area": int(mask.sum()), "bbox": [int(value) for value in box],
+                    "area": int(mask.sum()), "bbox": list(cv2.boundingRect(mask.astype(np.uint8))),
                 }  # fmt: skip
-            annotations.append(
-                {
-                    "id": question.id,
-                    "image_id": number,
-                    "category_id": len(categories),
-                    "guess": _guess(question, labels),
-                    **shape,
-                }
-            )
+            annotations.append({
+                "id": question.id, "image_id": number, "category_id": len(categories),
+                "guess": _guess(question, labels), **shape,
+            })  # fmt: skip
     content = {"images": images, "annotations": annotations, "categories": categories}
     return {"": json.dumps(content, indent=1)}
 
@@ -374,18 +325,17 @@ def import_answers(
     for an unknown class or image, answers outside the image or where nobody asked, and two
     different ones for one question.
     """
-    _check_format(format)
-    path, answers, outside = Path(in_path), _Answers(store), 0
+    path, (_, read), answers = Path(in_path), _format(format), _Answers(store, annotator, format)
     with _blaming(path):
-        for found in _READERS[format](_content(path)):
-            with _blaming(found.where):
-                if found.label != UNANSWERED:
-                    outside += answers.add(found, annotator or found.annotator or format)
+        content = path.read_bytes()
+        if content.startswith(b"PK"):
+            raise InputError("is a ZIP archive; unpack it and give the file inside")
+        read(content, answers.add)
         complete = list(answers.complete())
     with store.together():
         for answer in complete:
             store.answer(*answer)
-    return len(complete), outside
+    return len(complete), answers.outside
 
 
 @contextmanager
@@ -395,16 +345,26 @@ def _blaming(place: object) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
-    except KeyError as error:
-        raise InputError(f"{place}: {error} is missing; export it again") from None
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise InputError(f"{place}: not as the format has it ({error}); export it again") from None
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror}") from None
+    except (
+        TypeError, ValueError, AttributeError, LookupError, OverflowError, RecursionError,
+        xml.ParseError,
+    ) as error:  # fmt: skip
+        raise InputError(
+            f"{place}: not as --format has it ({type(error).__name__}: {error}); export it again, "
+            "as JSON (not JSON-MIN) of Label Studio, as CVAT for images 1.1, or as COCO instances"
+        ) from None
 
 
 class _Answers:
-    """What a file answers, gathered by question and annotator."""
+    """What a file answers, gathered by question and annotator.
 
-    def __init__(self, store: Store):
+    outside: labelled pixels that lie beside their question.
+    """
+
+    def __init__(self, store: Store, annotator: str | None, format: str):
+        self.annotator, self.format, self.outside = annotator, format, 0
         self.images = _Images(store)
         self.labels = {name: label for label, name in enumerate(store.classes)}
         self.labels.setdefault(CANNOT_TELL, IGNORE)
@@ -415,8 +375,9 @@ class _Answers:
         self.given: dict[tuple[int, str], np.ndarray] = {}
         self.seconds: dict[tuple[int, str], float | None] = {}
 
-    def add(self, found: _Found, annotator: str) -> int:
-        """Returns how many labelled pixels lie beside their question."""
+    def add(self, found: _Found) -> None:
+        if found.label == UNANSWERED:
+            return
         if found.label not in self.labels:
             raise InputError(f"class '{found.label}': the store has {', '.join(self.labels)}")
         image = self.images.find(found.image)
@@ -433,33 +394,20 @@ class _Answers:
             if not questions:
                 raise InputError(f"image '{image}': has no {kind} with the number {found.number}")
         mask = found.mask() if found.mask else None
-        under = {size: _under(found, mask, size) for size in {one.size for one in questions}}
-        hits = []
-        for question in questions:
-            here = np.isin(question.positions, under[question.size])
-            if here.any():
-                hits.append(question)
-                self._label(question, here, found, annotator)
+        hits = [one for one in questions if _answered(one, found, mask).any()]
         if not hits:
-            raise InputError(f"image '{image}': {self._astray(found, questions)}")
-        if mask is None:
-            return 0
-        return int((mask & ~np.any([_to_native(one, found.size) for one in hits], axis=0)).sum())
+            raise InputError(f"image '{image}': {_astray(found, questions)}")
+        for question in hits:
+            self._label(question, _answered(question, found, mask), found)
+        if mask is not None:
+            asked = np.any([_to_native(one, found.size) for one in hits], axis=0)
+            self.outside += int((mask & ~asked).sum())
 
-    def _astray(self, found: _Found, questions: list[Question]) -> str:
-        """What to say of an answer where nobody asked."""
-        if found.point is None:
-            return f"nobody asked where the mask '{found.label}' lies; put it back, or remove it"
-        text = "nobody asked the pixel at x {:g}, y {:g}".format(*found.point)
-        if found.number is None:
-            return f"{text}; remove this point"
-        x, y = _centre(questions[0], found.size)
-        return f"{text}; put the point of question {found.number} back to x {x:g}, y {y:g}"
-
-    def _label(self, question: Question, here: np.ndarray, found: _Found, annotator: str) -> None:
+    def _label(self, question: Question, here: np.ndarray, found: _Found) -> None:
         """here: for every position of the question, whether it is answered."""
-        key, label = (question.id, annotator), self.labels[found.label]
+        key = (question.id, self.annotator or found.annotator or self.format)
         given = self.given.setdefault(key, np.full(len(here), -1, np.int16))
+        label = self.labels[found.label]
         others = np.setdiff1d(given[here], [-1, label])
         if len(others):
             names = {number: name for name, number in self.labels.items()}
@@ -482,49 +430,43 @@ class _Answers:
                     f"{number} are labelled; label the rest too, or as '{CANNOT_TELL}'"
                 )
             given[given < 0] = IGNORE
-            first, *others = np.unique(given).tolist()
-            parts = [(question.positions[given == label], label) for label in others]
-            yield number, annotator, first, self.seconds.get((number, annotator)), parts
+            parts = [(question.positions[given == one], one) for one in np.unique(given).tolist()]
+            yield number, annotator, IGNORE, self.seconds.get((number, annotator)), parts
 
 
-def _under(found: _Found, mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """Flat positions at a network's size that lie under a point or mask."""
+def _answered(question: Question, found: _Found, mask: np.ndarray | None) -> np.ndarray:
+    """For every position of a question, whether it lies under the point or mask of a file."""
     if mask is not None:
-        return np.flatnonzero(_to_network(mask, size))
-    (x, y), (h, w) = found.point, found.size
+        x, y = _centres(question, found.size).astype(int).T
+        return mask[y, x]
+    (x, y), (h, w), (height, width) = found.point, found.size, question.size
     if not (0 <= x <= w and 0 <= y <= h):
         raise InputError(f"image '{found.image}': x {x:g}, y {y:g} is outside its {w} x {h} pixels")
-    row, column = (min(int(v * n / m), n - 1) for v, n, m in zip((y, x), size, (h, w), strict=True))
-    return np.array([row * size[1] + column])
+    row, column = min(int(y * height / h), height - 1), min(int(x * width / w), width - 1)
+    return question.positions == row * width + column
+
+
+def _astray(found: _Found, questions: list[Question]) -> str:
+    """What to say of an answer where nobody asked."""
+    if found.point is None:
+        return f"nobody asked where the mask '{found.label}' lies; put it back, or remove it"
+    text = "nobody asked the pixel at x {:g}, y {:g}".format(*found.point)
+    if found.number is None:
+        return f"{text}; remove this point"
+    x, y = _centres(questions[0], found.size)[0]
+    return f"{text}; put the point of question {found.number} back to x {x:g}, y {y:g}"
 
 
 # ------------------------------------------------------------------------------------- readers
 
 
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{error.strerror}") from None
-    if content.startswith(b"PK"):
-        raise InputError("is a ZIP archive; unpack it and give the file inside")
-    return content
+_Take = Callable[[_Found], None]
 
 
-def _json(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not JSON ({error}); export it again") from None
-
-
-def _read_label_studio(content: bytes) -> Iterator[_Found]:
-    tasks = _json(content)
-    if not isinstance(tasks, list) or not all(isinstance(t, dict) and "data" in t for t in tasks):
-        raise InputError("is not Label Studio's JSON; choose JSON when exporting, not JSON-MIN")
-    for place, task in enumerate(tasks, 1):
-        where = f"task {task.get('id', place)}"
-        with _blaming(where):
+def _read_label_studio(content: bytes, take: _Take) -> None:
+    for place, task in enumerate(json.loads(content), 1):
+        with _blaming(f"task {task.get('id', place)}"):
+            data = task["data"]
             for annotation in task.get("annotations", []):
                 if annotation.get("was_cancelled"):  # skipped
                     continue
@@ -536,12 +478,12 @@ def _read_label_studio(content: bytes) -> Iterator[_Found]:
                     number = re.fullmatch(r"question-(\d{1,18})", str(region.get("id")))
                     size = int(region["original_height"]), int(region["original_width"])
                     label, shape = _region(region["type"], region["value"], size)
-                    yield _Found(
-                        where, str(task["data"]["name"]), size, label, **shape,
+                    take(_Found(
+                        str(data["name"]), size, label, **shape,
                         number=int(number[1]) if number else None,
                         annotator=None if who is None else str(who),
                         seconds=None if seconds is None else float(seconds) / len(regions),
-                    )  # fmt: skip
+                    ))  # fmt: skip
 
 
 def _region(kind: str, value: dict, size: tuple[int, int]) -> tuple[str, dict]:
@@ -559,34 +501,19 @@ def _region(kind: str, value: dict, size: tuple[int, int]) -> tuple[str, dict]:
     return value[kind][0], shape
 
 
-class _NoDoctype(xml.TreeBuilder):
-    """The standard parser reads no external entities; without a DOCTYPE there are none at all."""
-
-    def doctype(self, *_) -> None:
-        raise InputError("has a DOCTYPE, which CVAT never writes; export it again")
-
-
-def _read_cvat(content: bytes) -> Iterator[_Found]:
-    try:
-        root = xml.fromstring(content, xml.XMLParser(target=_NoDoctype()))
-    except (xml.ParseError, LookupError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"is not XML ({error}); export it again") from None
-    if root.tag != "annotations" or root.findtext("version") != "1.1" or len(root.findall("track")):
-        raise InputError("is not of the format CVAT for images 1.1; choose it when exporting")
+def _read_cvat(content: bytes, take: _Take) -> None:
+    root = xml.fromstring(content)
+    if root.tag != "annotations" or root.findtext("version") != "1.1" or root.findall("track"):
+        raise ValueError(f"<{root.tag}>")
     for image in root.iter("image"):
-        where = f"image '{image.get('name')}'"
-        with _blaming(where):
+        with _blaming(f"image '{image.get('name')}'"):
             size = int(image.attrib["height"]), int(image.attrib["width"])
             for shape in image:
                 told = {one.get("name"): one.text for one in shape.iter("attribute")}
                 number = int(told["question"]) if (told.get("question") or "").strip() else None
                 for one in _shapes(shape, size):
-                    yield _Found(
-                        where, image.attrib["name"], size, shape.attrib["label"], **one,
-                        number=number,
-                    )  # fmt: skip
+                    label = shape.attrib["label"]
+                    take(_Found(image.attrib["name"], size, label, **one, number=number))
 
 
 def _shapes(shape: xml.Element, size: tuple[int, int]) -> Iterator[dict]:
@@ -599,7 +526,7 @@ def _shapes(shape: xml.Element, size: tuple[int, int]) -> Iterator[dict]:
         left, top, w, h = (int(shape.attrib[n]) for n in ("left", "top", "width", "height"))
         runs = [int(run) for run in shape.attrib["rle"].split(",")]
         if min(left, top) < 0 or left + w > size[1] or top + h > size[0]:
-            raise InputError(f"a mask of '{shape.get('label')}' lies outside the image")
+            raise InputError("a mask that lies outside the image")
 
         def mask() -> np.ndarray:
             inside = _mask(runs, w * h).reshape(h, w)  # row by row, as CVAT's mask2Rle walks
@@ -610,24 +537,16 @@ def _shapes(shape: xml.Element, size: tuple[int, int]) -> Iterator[dict]:
         raise InputError(f"a shape <{shape.tag}>; answer by points and masks alone")
 
 
-def _read_coco(content: bytes) -> Iterator[_Found]:
-    told = _json(content)
-    if not isinstance(told, dict) or not {"images", "annotations", "categories"} <= told.keys():
-        raise InputError("is not a COCO file of object instances; choose that format on exporting")
+def _read_coco(content: bytes, take: _Take) -> None:
+    told = json.loads(content)
     images = {one["id"]: one for one in told["images"]}
     names = {one["id"]: one["name"] for one in told["categories"]}
     for annotation in told["annotations"]:
-        where = f"annotation {annotation.get('id')}"
-        with _blaming(where):
-            for number, listed in (("image_id", images), ("category_id", names)):
-                if annotation[number] not in listed:
-                    raise InputError(f"{number} {annotation[number]} is not in the file's lists")
-            image = images[annotation["image_id"]]
+        with _blaming(f"annotation {annotation.get('id')}"):
+            image, label = images[annotation["image_id"]], names[annotation["category_id"]]
             size = int(image["height"]), int(image["width"])
             for shape in _instances(annotation, size):
-                yield _Found(
-                    where, image["file_name"], size, names[annotation["category_id"]], **shape
-                )
+                take(_Found(image["file_name"], size, label, **shape))
 
 
 def _instances(annotation: dict, size: tuple[int, int]) -> Iterator[dict]:
@@ -640,7 +559,7 @@ def _instances(annotation: dict, size: tuple[int, int]) -> Iterator[dict]:
     elif isinstance(mask, dict):
         counts = mask["counts"]
         if list(mask["size"]) != list(size):
-            raise InputError(f"its mask has the size {mask['size']}, its image {list(size)}")
+            raise ValueError(f"its mask has the size {mask['size']}, its image {list(size)}")
         runs = _unpacked(counts) if isinstance(counts, str) else counts
         yield {"mask": lambda: _mask(runs, size[0] * size[1]).reshape(size, order="F")}
     else:
@@ -662,6 +581,15 @@ def _unpacked(text: str) -> list[int]:
     return runs
 
 
-_READERS: dict[str, Callable[[bytes], Iterator[_Found]]] = {
-    "label-studio": _read_label_studio, "cvat": _read_cvat, "coco": _read_coco,
-}  # fmt: skip
+FORMATS = {
+    "label-studio": (_write_label_studio, _read_label_studio),
+    "cvat": (_write_cvat, _read_cvat),
+    "coco": (_write_coco, _read_coco),
+}
+
+
+def _format(name: str) -> tuple[Callable, Callable]:
+    """How a format is written and read."""
+    if name not in FORMATS:
+        raise InputError(f"format '{name}': choose {', '.join(FORMATS)}")
+    return FORMATS[name]

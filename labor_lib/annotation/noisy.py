@@ -11,7 +11,7 @@ connected region of one class. The border's share of the errors names the class 
 the rest a class drawn from a table of confusions, or any other class with equal probability.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import ndimage, optimize, special
 from scipy.spatial import cKDTree
 
-from labor_lib.annotation.cost import TOUCHING, Cost
+from labor_lib.annotation.cost import TOUCHING, Cost, click_numbers
 from labor_lib.annotation.oracle import Oracle
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE
@@ -29,6 +29,10 @@ from labor_lib.selection.record import Selection
 
 FITTED = ("base", "border", "reach", "small", "click_sd")
 _REACHED = 6  # pixels to each side that a click may be off, in `fit`: three deviations of 2
+
+
+_ALLOWED = dict.fromkeys(("base", "border", "small"), (0, 1)) | {"click_sd": (0, 2)}
+_ALLOWED |= dict.fromkeys(("reach", "size"), (0.001, 100_000))
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,11 @@ class NoiseConfig:
     confusion: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self):
-        for name in ("base", "border", "small"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"noise {name} {getattr(self, name)}: give a probability, 0 to 1")
+        for name, (low, high) in _ALLOWED.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"noise {name} {getattr(self, name)}: give {low:g} to {high:g}")
         if self.base + self.border + self.small > 1:
             raise InputError("noise base + border + small: more than 1; make them smaller")
-        for name in ("reach", "size"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f"noise {name} {getattr(self, name)}: give pixels, more than 0")
-        if not 0 <= self.click_sd <= 2:
-            raise InputError(f"noise click_sd {self.click_sd}: give pixels, 0 to 2")
 
     def mistaken_for(self, classes: int) -> np.ndarray:
         """Probabilities of a wrong class (columns) given the right one (rows): classes x classes.
@@ -95,9 +94,7 @@ class NoiseConfig:
             rows = [tuple(map(float, row)) for row in values.pop("confusion", ())]
             numbers = {name: float(value) for name, value in values.items()}
             return cls(**numbers, confusion=tuple(rows))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; give one with an annotator's noise") from None
-        except (TypeError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not an annotator's noise ({error})") from None
 
 
@@ -146,9 +143,8 @@ class NoisyAnnotator:
         self.oracle.check()
 
     def ask(
-        self, selection: Selection, name: str = "", *, stage: int = 1, kind: str = "point",
-        guesses: Callable[[], list[np.ndarray]] | None = None,
-    ) -> tuple[Selection, list[Cost]]:  # fmt: skip
+        self, selection: Selection, name: str = "", *, kind: str = "point", **_
+    ) -> tuple[Selection, list[Cost]]:
         """As `Oracle.ask`: the same costs, and answers that may be wrong."""
         answered, costs = self.oracle.ask(selection)
         for index, positions in enumerate(answered.positions):
@@ -166,9 +162,10 @@ class NoisyAnnotator:
 
         points: whether each position is a click of its own.
         """
-        clicks = np.arange(len(positions)) if points else _clicks(truth, positions)
-        looked_at = np.arange(len(positions))
+        clicks = looked_at = np.arange(len(positions))
         if not points:  # the pixel of a region that is farthest from its border
+            asked = Selection(truth.shape, [positions]).mask(0)
+            clicks = click_numbers(asked, truth).reshape(-1)[positions] - 1
             deepest = np.lexsort((-surroundings(truth, positions)[0], clicks))
             looked_at = deepest[np.searchsorted(clicks[deepest], np.arange(clicks.max() + 1))]
         off = np.rint(generator.normal(0, self.noise.click_sd, (len(looked_at), 2))).astype(int)
@@ -184,18 +181,6 @@ class NoisyAnnotator:
         wrong = np.where(drawn < near, beyond, mistaken).astype(np.uint8)
         errs = (drawn < near + other) & (seen != IGNORE)
         return np.where(errs[clicks], wrong[clicks], answers)
-
-
-def _clicks(truth: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """For each position the number of its region of one class, as `count_cost` counts clicks."""
-    asked = np.zeros(truth.shape, bool)
-    asked.reshape(-1)[positions] = True
-    numbers, found = np.zeros(truth.shape, int), 0
-    for index in np.unique(truth[asked]):
-        regions, count = ndimage.label(asked & (truth == index), TOUCHING)
-        numbers[regions > 0] = regions[regions > 0] + found - 1
-        found += count
-    return numbers.reshape(-1)[positions]
 
 
 def _moved(size: tuple[int, int], positions, down, right) -> np.ndarray:
@@ -225,23 +210,17 @@ def fit(
     answers: columns image, row, column (pixels of the truth's size) and label, such as
     `Store.answers` gives; of other kinds than points nothing is used, nor of answers "cannot tell".
     truths: the right classes of every image, H x W uint8. start: where the search begins; its
-    table of confusions is kept. Two thousand answers, many of them
-    beside borders and in small regions, give each parameter within about a fifth where people err
-    often; where they err seldom, more are needed.
+    table of confusions is kept. Two thousand answers, many of them beside borders and in small
+    regions, give each parameter within about a fifth where people err often; where they err
+    seldom, more are needed.
 
-    Raises InputError for a column that is missing, an image without its truth, a place outside of
-    it, a class that is none, and for fewer than 100 answers.
+    Raises InputError for a place outside of its image and for fewer than 100 answers.
     """
-    missing = {"image", "row", "column", "label"} - set(answers.columns)
-    if missing:
-        raise InputError(f"answers: no column {', '.join(sorted(missing))}")
     if "kind" in answers:
         answers = answers[answers["kind"] == "point"]
     answers = answers[answers["label"] != IGNORE]
     if len(answers) < 100:
         raise InputError(f"answers: {len(answers)} to points; at least 100 are needed")
-    if not answers["label"].between(0, classes - 1).all():
-        raise InputError(f"answers: a label outside of 0 to {classes - 1}")
     start = start or NoiseConfig()
     mistaken = start.mistaken_for(classes)
     around = [
@@ -287,8 +266,6 @@ def _around(name, rows: pd.DataFrame, truths: Mapping[str, np.ndarray], mistaken
     """For each answer of an image and each place that the click may have been at (n x places):
     whether a class is there, whether it is the answer, whether the answer lies beyond the border,
     the probability to mistake it for the answer; the distance, and the region's size."""
-    if name not in truths:
-        raise InputError(f"answers: image {name} has no truth")
     truth = np.asarray(truths[name])
     height, width = truth.shape
     if not (rows["row"].between(0, height - 1) & rows["column"].between(0, width - 1)).all():

@@ -42,16 +42,12 @@ class Oracle:
         """The whole label of one image, H x W: for those who stand for a person."""
         return self._opened().label(index).numpy()
 
-    def ask(
-        self, selection: Selection, name: str = "", *, stage: int = 1, kind: str = "point",
-        guesses: Callable[[], list[np.ndarray]] | None = None,
-    ) -> tuple[Selection, list[Cost]]:  # fmt: skip
+    def ask(self, selection: Selection, name: str = "", **_) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
 
-        What all annotators are given: the selection's name, such as "ppl/seed0/stage1", its stage,
-        whether a question is a "point" or a "segment", and a function that returns the model's
-        classes at the positions. The oracle needs none of it. A void pixel costs like any other and
-        is answered 255. Raises InputError where a label file is missing or damaged.
+        Other annotators use a name and more (see `StoreAnnotator.ask`), the oracle does not. A void
+        pixel costs like any other and is answered 255. Raises InputError where a label file is
+        missing or damaged.
         """
         answers, costs = [], []
         for index, positions in enumerate(selection.positions):
@@ -59,8 +55,7 @@ class Oracle:
                 answers.append(np.empty(0, np.uint8))
                 costs.append(Cost(0.0, 0, 0))
                 continue
-            truth = self.truth(index)
-            height, width = self._folder.native_size(index)
+            truth, (height, width) = self.truth(index), self._folder.native_size(index)
             answers.append(truth.reshape(-1)[positions])
             costs.append(count_cost(selection.mask(index), truth, height * width))
         return Selection(selection.size, selection.positions, answers), costs
@@ -80,7 +75,6 @@ class Oracle:
         """Full supervision: a function from image number to its label, and what each image cost."""
         costs = []
         for index in range(len(self._opened())):
-            truth = self.truth(index)
-            height, width = self._folder.native_size(index)
+            truth, (height, width) = self.truth(index), self._folder.native_size(index)
             costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))
         return self.truth, costs

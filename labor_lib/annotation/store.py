@@ -11,29 +11,28 @@ Pixels are stored as runs: "1204+5 1428+7" is five pixels from the flat position
 
 import hashlib
 import json
+import math
 import sqlite3
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import combinations
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from labor_lib.annotation.cost import Cost, count_cost
+from labor_lib.annotation.cost import TOUCHING, Cost, count_cost
 from labor_lib.data.pictures import image_size
 from labor_lib.errors import InputError, Waiting
 from labor_lib.labels import IGNORE
-
-if TYPE_CHECKING:  # it brings torch, which a person who answers need not wait for
-    from labor_lib.selection.record import Selection
+from labor_lib.selection.record import Selection
 
 VERSION = 1  # of the tables
 RESERVED = 300  # seconds that a question shown to one annotator is kept from the others
@@ -86,51 +85,48 @@ CREATE TABLE answer (
 CREATE INDEX answer_of_annotator ON answer (annotator, id);
 """
 
-_FIXES = {
-    sqlite3.SQLITE_FULL: "no room on its disk; make room and give the last answer again: all "
-    "earlier ones are kept",
-    sqlite3.SQLITE_READONLY: "read-only; allow writing to it, or copy it to where you may write",
-    sqlite3.SQLITE_CANTOPEN: "cannot be written; allow writing to its folder, or copy it to where "
-    "you may write",
-    sqlite3.SQLITE_BUSY: f"another program has been writing to it for {BUSY} seconds; stop that "
-    "one and try again",
-    sqlite3.SQLITE_IOERR: "its disk reports an error; is it still connected?",
-    sqlite3.SQLITE_CORRUPT: "damaged; put a copy of it in its place",
-    sqlite3.SQLITE_NOTADB: "not a store of answers; give a file that a run or `Store.create` made",
-}
-
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """What goes wrong with the file, as one line that says how to fix it."""
+    """What SQLite says is wrong with the file or its disk, in one line with the file's name."""
     try:
         yield
-    except sqlite3.Error as error:
-        fix = _FIXES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # without the details
-        if fix is None:
-            raise
-        raise InputError(f"{path}: {fix}") from None
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without details
+        if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
+            raise  # a mistake of this program, not of the file
+        raise InputError(
+            f"{path}: {error}; make room on its disk, allow writing to it and its folder, stop "
+            "other programs that write to it, or put a copy in its place; all earlier answers are "
+            "kept"
+        ) from None
 
 
 @dataclass(frozen=True)
 class Question:
     """What is shown to a person.
 
-    selection: its name, such as "ppl/seed0/stage1". kind: "point" or "segment". positions: int64,
-    flat (row * width + column), at `size`; one for a point. size: (height, width) that positions
-    count in, the network's. guess: the model's class there (of a segment the most frequent), 255:
-    none. held_out: kept aside, never trained on, only compared with.
+    kind: "point" or "segment". positions: int64, flat (row * width + column), at `size`; one for a
+    point. size: (height, width) that positions count in, the network's. guess: the model's class
+    there (of a segment the most frequent), 255: none.
     """
 
     id: int
-    selection: str
-    stage: int
     image: str
     kind: str
     positions: np.ndarray
     size: tuple[int, int]
     guess: int
-    held_out: bool
+
+    def cells(self, native: tuple[int, int]) -> np.ndarray:
+        """Left, top, right, bottom of each position in pixels of the file: n x 4 floats.
+
+        native: (height, width) of the file.
+        """
+        rows, columns = np.divmod(self.positions, self.size[1])
+        corners = np.stack([columns, rows, columns + 1, rows + 1], axis=1)
+        down, right = np.divide(native, self.size)
+        return corners * (right, down, right, down)
 
 
 class Store:
@@ -178,31 +174,21 @@ class Store:
 
     def _check(self) -> None:
         """Raises InputError for a file that is not a whole store of this version."""
-        values = [self._db.execute(f"PRAGMA {n}").fetchone()[0] for n in _MARKS]
-        if values[0] != _APPLICATION:
-            raise InputError(f"{self.path}: {_FIXES[sqlite3.SQLITE_NOTADB]}")
-        if values[1] != VERSION:
+        found = {name: self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS}
+        if found != _MARKS:
             raise InputError(
-                f"{self.path}: a store of version {values[1]}, this program reads version "
-                f"{VERSION}; use the program that made it, or another store"
+                f"{self.path}: not a store of answers of version {VERSION}; give a file that a run "
+                "of this program made"
             )
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise InputError(f"{self.path}: {_FIXES[sqlite3.SQLITE_CORRUPT]}")
+            raise InputError(f"{self.path}: damaged; put a copy of it in its place")
 
     @classmethod
     def create(
         cls, path: str | Path, classes: Sequence[str], colours: np.ndarray, wanted: int = 1
     ) -> "Store":
         """A new store. colours: N x 3, RGB, 0..255. Raises InputError where there is a file."""
-        path, colours = Path(path), np.asarray(colours)
-        if not 1 <= len(set(classes)) == len(classes) <= IGNORE:
-            raise InputError(f"classes {list(classes)}: give 1 to {IGNORE} names, each once")
-        if colours.shape != (len(classes), 3):
-            raise InputError(
-                f"colours: give red, green and blue for each of {len(classes)} classes"
-            )
-        if wanted < 1:
-            raise InputError(f"wanted {wanted}: give the answers that a question needs, 1 or more")
+        path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         db = cls._connect(path)
         try:
@@ -212,11 +198,9 @@ class Store:
                     raise InputError(f"{path}: there is a file already; open it, or choose another")
                 for command in _TABLES.split(";"):
                     db.execute(command)
-                rows = zip(classes, *colours.T.tolist(), strict=True)
-                db.executemany(
-                    "INSERT INTO class VALUES (?, ?, ?, ?, ?)",
-                    [(label, *row) for label, row in enumerate(rows)],
-                )
+                labels, parts = range(len(classes)), np.transpose(colours).tolist()
+                rows = zip(labels, classes, *parts, strict=True)
+                db.executemany("INSERT INTO class VALUES (?, ?, ?, ?, ?)", rows)
                 db.execute("INSERT INTO setting VALUES ('wanted', ?)", (wanted,))
                 for name, value in _MARKS.items():
                     db.execute(f"PRAGMA {name} = {value}")
@@ -248,6 +232,12 @@ class Store:
         with _explained(self.path):
             return self._db.execute(query, values).fetchall()
 
+    def _table(self, query: str, *values) -> pd.DataFrame:
+        """With the columns as the query names them."""
+        with _explained(self.path):
+            found = self._db.execute(query, values)
+            return pd.DataFrame(found.fetchall(), columns=[name for name, *_ in found.description])
+
     def _one(self, query: str, *values) -> tuple | None:
         found = self._all(query, *values)
         return found[0] if found else None
@@ -261,44 +251,33 @@ class Store:
         another content.
         """
         with self.together():
+            known = dict(self._all("SELECT name, sha256 FROM image"))
             for name, path in zip(names, paths, strict=True):
                 path = Path(path).resolve()
-                digest = self._hash(name, path)
-                row = self._one("SELECT sha256, path FROM image WHERE name = ?", name)
-                if row is None:
-                    self._db.execute(
-                        "INSERT INTO image (name, path, sha256, height, width) "
-                        "VALUES (?, ?, ?, ?, ?)",
-                        (name, str(path), digest, *image_size(path)),
-                    )
-                elif row[0] != digest:
-                    raise self._replaced(name, path)
-                elif row[1] != str(path):
-                    self._db.execute("UPDATE image SET path = ? WHERE name = ?", (str(path), name))
+                digest = self._hash(name, path, known.get(name))
+                self._db.execute(
+                    "INSERT INTO image (name, path, sha256, height, width) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT (name) DO UPDATE SET path = excluded.path",
+                    (name, str(path), digest, *image_size(path)),
+                )
 
     def images(self) -> pd.DataFrame:
         """name, path, and the native height and width in pixels of every image."""
-        rows = self._all("SELECT name, path, height, width FROM image ORDER BY id")
-        return pd.DataFrame(rows, columns=["name", "path", "height", "width"])
+        return self._table("SELECT name, path, height, width FROM image ORDER BY id")
 
     def image_path(self, name: str) -> Path:
         """The file of an image. Raises InputError where it is unknown, gone or was replaced."""
         row = self._one("SELECT path, sha256 FROM image WHERE name = ?", name)
         if row is None:
             raise InputError(f"{self.path}: knows no image '{name}'")
-        path = Path(row[0])
-        if self._hash(name, path) != row[1]:
-            raise self._replaced(name, path)
-        return path
+        self._hash(name, Path(row[0]), row[1])
+        return Path(row[0])
 
-    def _replaced(self, name: str, path: Path) -> InputError:
-        return InputError(
-            f"{path}: image '{name}' was replaced since {self.path} was begun (its SHA-256 "
-            "differs); put the earlier file back, or begin another store"
-        )
+    def _hash(self, name: str, path: Path, known: str | None) -> str:
+        """SHA-256 of an image; its file is read once for as long as it does not change.
 
-    def _hash(self, name: str, path: Path) -> str:
-        """SHA-256; a file is read once for as long as it does not change."""
+        Raises InputError where the file is gone, and where it is not the `known` one.
+        """
         try:
             state = path.stat()
             key = path, state.st_mtime_ns, state.st_size
@@ -309,13 +288,18 @@ class Store:
             raise InputError(
                 f"{path}: image '{name}' cannot be read ({error.strerror}); put it back"
             ) from None
+        if known not in (None, self._hashes[key]):
+            raise InputError(
+                f"{path}: image '{name}' was replaced since {self.path} was begun (its SHA-256 "
+                "differs); put the earlier file back, or begin another store"
+            )
         return self._hashes[key]
 
     # ----------------------------------------------------------------------------- questions
 
     def ask(
         self,
-        selection: "Selection",
+        selection: Selection,
         name: str,
         *,
         stage: int = 1,
@@ -330,15 +314,8 @@ class Store:
         name: such as "ppl/seed0/stage1". images: names, one for each image of the selection.
         guesses: the model's classes, aligned with the selection's positions. held_out: share of
         the questions that is kept aside, drawn with `seed`. The same questions again change
-        nothing. Raises InputError for others under the same name, images that were not added, and
-        positions outside the image.
+        nothing. Raises InputError for others under the same name and images that were not added.
         """
-        if kind not in ("point", "segment"):
-            raise InputError(f"kind '{kind}': choose point or segment")
-        if not 0 <= held_out <= 1:
-            raise InputError(f"held out {held_out}: give a share of the questions, in [0, 1]")
-        if len(images) != len(selection):
-            raise InputError(f"{name}: {len(selection)} images are asked, {len(images)} named")
         digest = _digest(selection, kind, images)
         with self.together():
             before = self._one("SELECT digest FROM selection WHERE name = ?", name)
@@ -356,13 +333,11 @@ class Store:
             ):
                 if image not in numbers:
                     raise InputError(f"{self.path}: knows no image '{image}'")
-                classes = guesses[place] if guesses is not None else []
-                for piece, guess in _pieces(positions, selection.size, kind, classes, image):
+                classes = guesses[place] if guesses is not None else IGNORE
+                for piece, guess in _pieces(positions, selection.size, kind, classes):
                     rows.append((numbers[image], place, _runs(piece), guess))
-            generator = np.random.default_rng(seed)
-            aside = set(
-                generator.choice(len(rows), round(held_out * len(rows)), replace=False).tolist()
-            )
+            generator, count = np.random.default_rng(seed), round(held_out * len(rows))
+            aside = set(generator.choice(len(rows), count, replace=False).tolist())
             number = self._db.execute(
                 "INSERT INTO selection (name, stage, kind, height, width, images, digest) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -385,56 +360,46 @@ class Store:
             raise InputError(f"{self.path}: has no question {number}")
         return _question(row)
 
-    def questions(self, name: str | None = None) -> list[Question]:
-        """All questions, or those of a selection, in the order in which they are asked."""
-        rows = self._all(f"{_QUESTION} WHERE ?1 IS NULL OR s.name = ?1 ORDER BY q.id", name)
+    def questions(self, name: str | None = None, still_open: bool = False) -> list[Question]:
+        """All questions, or those of a selection, in the order in which they are asked.
+
+        still_open: only those that lack answers.
+        """
+        where = "(?1 IS NULL OR s.name = ?1) AND q.open >= ?2"
+        rows = self._all(f"{_QUESTION} WHERE {where} ORDER BY q.id", name, int(still_open))
         return [_question(row) for row in rows]
 
-    def next(self, annotator: str, after: int = 0, name: str | None = None) -> Question | None:
+    def next(self, annotator: str, after: int = 0) -> Question | None:
         """The open question to show to an annotator, who did not answer it before; None: none.
 
         It is kept from other annotators for some minutes (at `wanted` 1), or until `release`.
-        after: only questions with a larger id, to skip some, or to get some in advance. name: only
-        of this selection.
+        after: only questions with a larger id, to skip some, or to get some in advance.
         """
-        _check_annotator(annotator)
-        number = None if name is None else self._selection(name)[0]
-        now = time.time()
         with self.together():
             row = self._one(
                 "SELECT q.id FROM question q WHERE q.open > 0 AND q.id > ?2 "
-                + ("AND q.selection = ?3 " if name is not None else "AND ?3 IS NULL ")
-                + "AND NOT EXISTS (SELECT 1 FROM answer a WHERE a.question = q.id "
+                "AND NOT EXISTS (SELECT 1 FROM answer a WHERE a.question = q.id "
                 "AND a.annotator = ?1) "
                 "AND NOT EXISTS (SELECT 1 FROM reservation r WHERE r.question = q.id "
-                "AND r.annotator <> ?1 AND r.until > ?4) ORDER BY q.id LIMIT 1",
-                annotator, after, number, now,
+                "AND r.annotator <> ?1 AND r.until > ?3) ORDER BY q.id LIMIT 1",
+                annotator, after, time.time(),
             )  # fmt: skip
             if row is None:
                 return None
-            if self.wanted == 1:
-                self._reserve(annotator, row[0])
+            self._reserve(annotator, row[0])
             return self.question(row[0])
 
-    def _reserve(self, annotator: str, number: int) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO reservation VALUES (?, ?, ?)",
-            (number, annotator, time.time() + RESERVED),
-        )
+    def _reserve(self, annotator: str, question: int) -> None:
+        if self.wanted == 1:
+            self._db.execute(
+                "INSERT OR REPLACE INTO reservation VALUES (?, ?, ?)",
+                (question, annotator, time.time() + RESERVED),
+            )
 
     def release(self, annotator: str) -> None:
         """What is kept for an annotator is free again."""
         with self.together():
             self._db.execute("DELETE FROM reservation WHERE annotator = ?", (annotator,))
-
-    def _selection(self, name: str) -> tuple:
-        """id, stage, kind, height, width, images; raises InputError where there is none."""
-        row = self._one(
-            "SELECT id, stage, kind, height, width, images FROM selection WHERE name = ?", name
-        )
-        if row is None:
-            raise InputError(f"{self.path}: has no questions called {name}")
-        return row
 
     # ------------------------------------------------------------------------------- answers
 
@@ -451,48 +416,43 @@ class Store:
         label: class, 255: cannot tell. seconds: that it took, None: not measured. parts: of a
         split segment, (positions, class) each; `label` holds for the pixels in none of them.
         An annotator's second answer to a question replaces the first. Raises InputError for an
-        unknown question or class, pixels outside the image, that nobody asked or that are in two
-        parts, and an image that is gone or was replaced.
+        unknown question or class, pixels that nobody asked or that are in two parts, no name, and
+        an image that is gone or was replaced.
         """
-        _check_annotator(annotator)
+        if not annotator.strip():
+            raise InputError("annotator '': give a name")
         with self.together():
             asked = self.question(question)
             self.image_path(asked.image)
             self._delete(asked.id, annotator)
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            for part, (positions, one) in enumerate(self._parts(asked, label, parts or ())):
-                self._db.execute(
-                    "INSERT INTO answer (question, annotator, part, label, pixels, seconds, time) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (asked.id, annotator, part, one, _runs(positions), None if part else seconds,
-                     now),
-                )  # fmt: skip
+            self._db.executemany(
+                "INSERT INTO answer (question, annotator, part, label, pixels, seconds, time) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (asked.id, annotator, part, one, _runs(at), None if part else seconds, now)
+                    for part, (at, one) in enumerate(self._parts(asked, label, parts or ()))
+                ],
+            )
             self._recount(asked.id)
 
     def _parts(self, asked: Question, label: int, parts: Sequence) -> list[tuple[np.ndarray, int]]:
         """The pieces of an answer, which cover the question's pixels once; or InputError."""
-        for one in (label, *(one for _, one in parts)):
-            if one != IGNORE and (not 0 <= one < len(self.classes) or one != int(one)):
+        pieces = [(np.asarray(at, np.int64).reshape(-1), int(one)) for at, one in parts]
+        for one in (label, *(one for _, one in pieces)):
+            if one != IGNORE and one not in range(len(self.classes)):
                 raise InputError(
                     f"class {one}: the store has 0 to {len(self.classes) - 1} "
                     f"({', '.join(self.classes)}), and {IGNORE} for cannot tell"
                 )
-        pieces = [
-            (np.asarray(positions, np.int64).reshape(-1), int(one)) for positions, one in parts
-        ]
-        pieces = [(positions, one) for positions, one in pieces if len(positions)]
-        covered = np.concatenate([np.empty(0, np.int64), *(positions for positions, _ in pieces)])
-        _check_inside(covered, asked.size, asked.image)
-        foreign = covered[~np.isin(covered, asked.positions)]
-        if len(foreign):
-            row, column = divmod(int(foreign[0]), asked.size[1])
+        pieces = [(at, one) for at, one in pieces if len(at)]
+        covered = np.concatenate([np.empty(0, np.int64), *(at for at, _ in pieces)])
+        rest = np.setdiff1d(asked.positions, covered)
+        if len(rest) + len(covered) > len(asked.positions):
             raise InputError(
-                f"image '{asked.image}': nobody asked the pixel at row {row}, column {column} in "
-                f"question {asked.id}"
+                f"question {asked.id}: a part has a pixel that nobody asked, or that is in another "
+                "part too; give each asked pixel to one"
             )
-        if len(np.unique(covered)) < len(covered):
-            raise InputError(f"question {asked.id}: a pixel is in two parts; give it to one")
-        rest = asked.positions[~np.isin(asked.positions, covered)]
         return [(rest, int(label)), *pieces] if len(rest) else pieces
 
     def undo(self, annotator: str) -> Question | None:
@@ -506,8 +466,7 @@ class Store:
                 return None
             self._delete(row[0], annotator)
             self._recount(row[0])
-            if self.wanted == 1:
-                self._reserve(annotator, row[0])
+            self._reserve(annotator, row[0])
             return self.question(row[0])
 
     def _delete(self, question: int, annotator: str) -> None:
@@ -529,44 +488,41 @@ class Store:
         pixel, at the network's size), guess, held_out, annotator, label (class, 255: cannot tell),
         seconds (at part 0; nan: not measured), time (UTC), part, positions (of the part, flat).
         """
-        rows = self._all(
-            "SELECT q.id, s.name, s.stage, i.name, s.kind, s.width, q.guess, q.held_out, "
-            "a.annotator, a.label, a.seconds, a.time, a.part, a.pixels FROM answer a "
+        table = self._table(
+            "SELECT q.id AS question, s.name AS selection, s.stage, i.name AS image, s.kind, "
+            "CAST(a.pixels AS INTEGER) / s.width AS row, "  # the number that begins the runs
+            "CAST(a.pixels AS INTEGER) % s.width AS column, q.guess, q.held_out, a.annotator, "
+            "a.label, a.seconds, a.time, a.part, a.pixels AS positions FROM answer a "
             "JOIN question q ON q.id = a.question JOIN selection s ON s.id = q.selection "
             "JOIN image i ON i.id = q.image "
             "WHERE ?1 IS NULL OR s.name = ?1 ORDER BY q.id, a.annotator, a.part",
             name,
-        )
-        table = pd.DataFrame(rows, columns=_COLUMNS).astype({"held_out": bool, "seconds": float})
-        table["positions"] = table["positions"].map(_positions)
-        first = table["positions"].map(lambda positions: positions[0]).astype(np.int64)
-        table.insert(5, "row", first // table["width"])
-        table.insert(6, "column", first % table["width"])
-        return table.drop(columns="width")
+        ).astype({"held_out": bool, "seconds": float})
+        return table.assign(positions=table["positions"].map(_positions))
 
-    def collect(self, name: str, selection: "Selection") -> tuple["Selection", int]:
+    def collect(self, name: str, selection: Selection) -> tuple[Selection, int]:
         """The answers on a selection's positions, and how many questions lack answers.
 
         Of several annotators the majority counts. 255 where there is none, where they cannot tell,
         and where the question is held out.
         """
-        number, _, _, height, width, images = self._selection(name)
-        if (images, height, width) != (len(selection), *selection.size):
+        row = self._one("SELECT images, height, width, id FROM selection WHERE name = ?", name)
+        if row is None:
+            raise InputError(f"{self.path}: has no questions called {name}")
+        *asked, number = row
+        if asked != [len(selection), *selection.size]:
             raise InputError(f"{self.path}: {name} was asked of other images")
         rows = self._all(
-            "SELECT q.place, a.annotator, a.label, a.pixels FROM answer a "
-            "JOIN question q ON q.id = a.question WHERE q.selection = ? AND NOT q.held_out",
+            "SELECT q.place, a.label, a.pixels FROM answer a JOIN question q ON q.id = a.question "
+            "WHERE q.selection = ? AND NOT q.held_out ORDER BY q.place",
             number,
         )
-        votes: dict[int, dict[str, np.ndarray]] = defaultdict(dict)  # image: annotator: map
-        for place, annotator, label, pixels in rows:
-            if annotator not in votes[place]:
-                votes[place][annotator] = np.full(height * width, -1, np.int16)
-            votes[place][annotator][_positions(pixels)] = label
-        answers = [
-            _majority([one[positions] for one in votes[place].values()], len(positions))
-            for place, positions in enumerate(selection.positions)
-        ]
+        answers = [np.full(len(positions), IGNORE, np.uint8) for positions in selection.positions]
+        for place, given in groupby(rows, key=itemgetter(0)):
+            votes = defaultdict(lambda: np.zeros(math.prod(selection.size), np.int16))
+            for _, label, pixels in given:
+                votes[label][_positions(pixels)] += 1
+            answers[place] = _majority(votes, selection.positions[place])
         lacking = self._one(
             "SELECT count(*) FROM question WHERE selection = ? AND open > 0", number
         )[0]
@@ -576,70 +532,30 @@ class Store:
 
     def progress(self) -> pd.DataFrame:
         """A row for each selection: stage, kind, questions asked, answered, open and held_out."""
-        rows = self._all(
-            "SELECT s.name, s.stage, s.kind, count(q.id), count(q.id) - total(q.open > 0), "
-            "total(q.open > 0), total(q.held_out) FROM selection s "
+        return self._table(
+            "SELECT s.name AS selection, s.stage, s.kind, count(q.id) AS asked, "
+            "count(q.id) - count(nullif(q.open, 0)) AS answered, "
+            "count(nullif(q.open, 0)) AS open, count(nullif(q.held_out, 0)) AS held_out "
+            "FROM selection s "
             "LEFT JOIN question q ON q.selection = s.id GROUP BY s.id ORDER BY s.id"
         )
-        counts = ["asked", "answered", "open", "held_out"]
-        table = pd.DataFrame(rows, columns=["selection", "stage", "kind", *counts])
-        return table.astype(dict.fromkeys(counts, int))
 
-    def seconds(self) -> dict[str, float]:
-        """The median seconds of an answer to a "point" and a "segment", where 20 were measured."""
-        rows = self._all(
-            "SELECT s.kind, a.seconds FROM answer a JOIN question q ON q.id = a.question "
-            "JOIN selection s ON s.id = q.selection WHERE a.seconds IS NOT NULL"
-        )
-        groups = pd.DataFrame(rows, columns=["kind", "seconds"]).groupby("kind")["seconds"]
-        return {kind: float(one.median()) for kind, one in groups if len(one) >= MEASURED}
-
-    def agreement(self) -> pd.DataFrame:
-        """Cohen's kappa of each pair of annotators on the questions that both answered.
-
-        Columns: first, second (annotators), class ("all", or one class against the rest),
-        questions, kappa (nan where both gave one and the same class throughout). A split segment
-        counts with the class of most of its pixels; "cannot tell" is a class of its own.
-        """
-        from sklearn.metrics import cohen_kappa_score  # takes a second to import
-
-        table = self.answers()
-        table["pixels"] = table["positions"].map(len)
-        sizes = table.groupby(["question", "annotator", "label"])["pixels"].sum().reset_index()
-        largest = sizes.sort_values("pixels", kind="stable").drop_duplicates(
-            ["question", "annotator"], keep="last"
-        )
-        given = largest.pivot(index="question", columns="annotator", values="label")
-        rows = []
-        for first, second in combinations(given.columns, 2):
-            both = given[[first, second]].dropna().to_numpy(int)  # questions x 2
-            tests = {"all": both}
-            for label, name in enumerate(self.classes):
-                if (both == label).any():
-                    tests[name] = both == label
-            for name, pair in tests.items() if len(both) else ():
-                kappa = np.nan
-                if len(np.unique(pair)) > 1:
-                    kappa = cohen_kappa_score(pair[:, 0], pair[:, 1])
-                rows.append((first, second, name, len(both), kappa))
-        return pd.DataFrame(rows, columns=["first", "second", "class", "questions", "kappa"])
+    def seconds(self) -> float | None:
+        """The median seconds of an answer, where at least 20 were measured."""
+        measured = self._all("SELECT seconds FROM answer WHERE seconds IS NOT NULL")
+        return float(np.median(measured)) if len(measured) >= MEASURED else None
 
 
-_COLUMNS = (
-    *("question", "selection", "stage", "image", "kind", "width", "guess", "held_out"),
-    *("annotator", "label", "seconds", "time", "part", "positions"),
-)
 _MARKS = {"application_id": _APPLICATION, "user_version": VERSION}
 _QUESTION = (
-    "SELECT q.id, s.name, s.stage, i.name, s.kind, q.pixels, s.height, s.width, q.guess, "
-    "q.held_out FROM question q JOIN selection s ON s.id = q.selection "
-    "JOIN image i ON i.id = q.image"
+    "SELECT q.id, i.name, s.kind, q.pixels, s.height, s.width, q.guess FROM question q "
+    "JOIN selection s ON s.id = q.selection JOIN image i ON i.id = q.image"
 )
 
 
 def _question(row: tuple) -> Question:
-    *first, pixels, height, width, guess, held_out = row
-    return Question(*first, _positions(pixels), (height, width), guess, bool(held_out))
+    *first, pixels, height, width, guess = row
+    return Question(*first, _positions(pixels), (height, width), guess)
 
 
 def _runs(positions: np.ndarray) -> str:
@@ -656,58 +572,35 @@ def _positions(runs: str) -> np.ndarray:
 
 
 def _pieces(
-    positions: np.ndarray, size: tuple[int, int], kind: str, guesses: np.ndarray, image: str
+    positions: np.ndarray, size: tuple[int, int], kind: str, guesses: np.ndarray | int
 ) -> Iterator[tuple[np.ndarray, int]]:
     """The questions of one image: ascending positions, and the most frequent guess there."""
-    _check_inside(positions, size, image)
-    classes = np.full(size[0] * size[1], IGNORE, np.uint8)
-    if len(guesses):
-        classes[positions] = guesses
-    if kind == "point":
-        groups = positions[:, None]
-    else:
-        mask = np.zeros(size, bool)
-        mask.reshape(-1)[positions] = True
-        numbers = ndimage.label(mask, np.ones((3, 3)))[0].reshape(-1)
-        order = np.flatnonzero(numbers)
-        order = order[np.argsort(numbers[order], kind="stable")]
-        groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
-    for group in groups:
-        yield group, int(np.bincount(classes[group]).argmax())
+    classes, numbers = np.full(size, IGNORE, np.uint8), np.zeros(size, np.int32)
+    classes.reshape(-1)[positions] = guesses
+    numbers.reshape(-1)[positions] = np.arange(1, len(positions) + 1)  # in their order
+    if kind == "segment":
+        numbers, _ = ndimage.label(numbers, TOUCHING)
+    groups = ndimage.value_indices(numbers.reshape(-1), ignore_value=0)
+    for number in sorted(groups):
+        (group,) = groups[number]
+        yield group, int(np.bincount(classes.reshape(-1)[group]).argmax())
 
 
-def _majority(votes: list[np.ndarray], length: int) -> np.ndarray:
-    """votes: of each annotator, int16, -1 where there is none. Returns uint8, 255 for a tie."""
-    table = np.stack([*votes, np.full(length, -1, np.int16)])  # annotators + 1 x positions
-    options = np.append(np.unique(table[table >= 0]), IGNORE)
-    counts = np.stack([(table == option).sum(axis=0) for option in options])
+def _majority(votes: Mapping[int, np.ndarray], positions: np.ndarray) -> np.ndarray:
+    """votes: for each class how many said so, on a flat map. Returns uint8, 255 for a tie."""
+    labels = np.array([*votes])
+    counts = np.stack([votes[label][positions] for label in votes])  # classes x positions
     most = counts.max(axis=0)
-    # "cannot tell" may stand there twice; a tie with itself does not matter
     clear = (most > 0) & ((counts == most).sum(axis=0) == 1)
-    return np.where(clear, options[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
+    return np.where(clear, labels[counts.argmax(axis=0)], IGNORE).astype(np.uint8)
 
 
-def _check_inside(positions: np.ndarray, size: tuple[int, int], image: str) -> None:
-    outside = (positions < 0) | (positions >= size[0] * size[1])
-    if outside.any():
-        raise InputError(
-            f"image '{image}': the position {positions[outside][0]} is outside the image of "
-            f"{size[1]} x {size[0]} pixels"
-        )
-
-
-def _check_annotator(annotator: str) -> None:
-    if not annotator.strip():
-        raise InputError("annotator '': give a name")
-
-
-def _digest(selection: "Selection", kind: str, images: Sequence[str]) -> str:
+def _digest(selection: Selection, kind: str, images: Sequence[str]) -> str:
     """What makes two selections the same questions."""
     head = json.dumps([kind, list(map(int, selection.size)), list(images)])
     total = hashlib.sha256(head.encode())
     for positions in selection.positions:
-        total.update(len(positions).to_bytes(8, "little"))
-        total.update(np.ascontiguousarray(positions, "<i8").tobytes())
+        total.update(len(positions).to_bytes(8, "little") + positions.astype("<i8").tobytes())
     return total.hexdigest()
 
 
@@ -728,9 +621,8 @@ class StoreAnnotator:
     exist. held_out: share of the questions that is kept aside.
     """
 
-    def __init__(self, store: Store, images, held_out: float = 0.0, seed: int = 0):
-        self.store, self.images = store, images
-        self.held_out, self.seed = held_out, seed
+    def __init__(self, store: Store, images, held_out: float = 0.0):
+        self.store, self.images, self.held_out = store, images, held_out
 
     def check(self) -> None:
         """Raises InputError where an image is gone or was replaced since it was asked about."""
@@ -738,16 +630,18 @@ class StoreAnnotator:
 
     def ask(
         self,
-        selection: "Selection",
+        selection: Selection,
         name: str = "",
         *,
         stage: int = 1,
         kind: str = "point",
         guesses: Callable[[], Sequence[np.ndarray]] | None = None,
-    ) -> tuple["Selection", list[Cost]]:
+    ) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
 
-        guesses: called where the questions are new. Raises Waiting until all are answered.
+        name: such as "ppl/seed0/stage1". kind: of the questions, "point" or "segment". guesses:
+        returns the model's classes at the positions; called where the questions are new. Raises
+        Waiting until all are answered.
         """
         new = not self.store.asked(name)
         if new:
@@ -755,7 +649,7 @@ class StoreAnnotator:
         self.store.ask(
             selection, name, stage=stage, kind=kind, images=self.images.names,
             guesses=guesses() if new and guesses is not None else None,
-            held_out=self.held_out, seed=self.seed,
+            held_out=self.held_out,
         )  # fmt: skip
         answered, lacking = self.store.collect(name, selection)
         if lacking:
@@ -765,7 +659,7 @@ class StoreAnnotator:
             )
         return answered, self._costs(name, answered)
 
-    def _costs(self, name: str, answered: "Selection") -> list[Cost]:
+    def _costs(self, name: str, answered: Selection) -> list[Cost]:
         """With seconds where every answer was measured."""
         costs = []
         for index in range(len(answered)):
@@ -780,35 +674,3 @@ class StoreAnnotator:
             TimedCost(**vars(cost), seconds=seconds.get(image, 0.0))
             for image, cost in zip(self.images.names, costs, strict=True)
         ]
-
-
-def fill(store: Store, name: str, annotator: str, oracle) -> int:
-    """Let an oracle answer the open questions of a selection, as an annotator of this name.
-
-    oracle: `Oracle`, or what answers like one, over the images that were asked. Returns how many
-    it answered.
-    """
-    from labor_lib.selection.record import Selection
-
-    _, stage, kind, height, width, images = store._selection(name)
-    rows = store._all(
-        "SELECT q.id, q.place FROM question q JOIN selection s ON s.id = q.selection "
-        "WHERE s.name = ?1 AND q.open > 0 AND NOT EXISTS (SELECT 1 FROM answer a "
-        "WHERE a.question = q.id AND a.annotator = ?2) ORDER BY q.id",
-        name, annotator,
-    )  # fmt: skip
-    positions: list[list[np.ndarray]] = [[np.empty(0, np.int64)] for _ in range(images)]
-    asked = {number: store.question(number) for number, _ in rows}
-    for number, place in rows:
-        positions[place].append(asked[number].positions)
-    selection = Selection((height, width), [np.concatenate(one) for one in positions])
-    answered, _ = oracle.ask(selection, name, stage=stage, kind=kind)
-    maps = {place: answered.labels(place).reshape(-1) for place in {place for _, place in rows}}
-    with store.together():
-        for number, place in rows:
-            pixels = asked[number].positions
-            classes = maps[place][pixels]
-            labels = np.unique(classes)
-            parts = [(pixels[classes == label], int(label)) for label in labels[1:]]
-            store.answer(number, annotator, int(labels[0]), None, parts)
-    return len(rows)

@@ -9,7 +9,6 @@ and DomainNet are fetched by hand: their publishers give no hash.
 import gzip
 import hashlib
 import re
-import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -76,8 +75,13 @@ def fetch(name: str, root: str | Path) -> list[Path]:
     )
 
 
-def _retrieve(urls: list[str], sha256: str | None, folder: Path) -> Path:
-    """The file from the first address that gives it, or as it lies there with the right hash."""
+def _retrieve(
+    urls: list[str], sha256: str | None, folder: Path, by_hand: str = "the file there"
+) -> Path:
+    """The file from the first address that gives it, or as it lies there with the right hash.
+
+    by_hand: what else one may put where.
+    """
     pooch.get_logger().setLevel("WARNING")
     file, errors = folder / urls[0].rpartition("/")[2], []
     for url in urls:
@@ -86,7 +90,7 @@ def _retrieve(urls: list[str], sha256: str | None, folder: Path) -> Path:
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
             errors.append(f"{url}: {error}")
     raise InputError(
-        f"{file}: could not be fetched ({'; '.join(errors)}); run again, or put the file there"
+        f"{file}: could not be fetched ({'; '.join(errors)}); run again, or put {by_hand}"
     )
 
 
@@ -111,13 +115,8 @@ def _camvid(folder: Path) -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".camvid.", dir=folder.parent) as part:
-        try:
-            archive = _retrieve([CAMVID], None, Path(part))
-        except InputError as error:
-            raise InputError(
-                f"{error} (or put the folders train, trainannot, val, valannot, test and testannot "
-                f"of the SegNet tutorial's CamVid into {folder})"
-            ) from None
+        by_hand = f"the folders {', '.join(CAMVID_FILES)} of the SegNet tutorial into {folder}"
+        archive = _retrieve([CAMVID], None, Path(part), by_hand)
         place = Path(part, "images")
         with zipfile.ZipFile(archive) as packed:
             for name in packed.namelist():
@@ -125,8 +124,7 @@ def _camvid(folder: Path) -> Path:
                 if found and found[1] in CAMVID_FILES:
                     target = place.joinpath(*found.groups())
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with packed.open(name) as source, target.open("wb") as written:
-                        shutil.copyfileobj(source, written)
+                    target.write_bytes(packed.read(name))
         _check_camvid(place)
         place.replace(folder)
     return folder

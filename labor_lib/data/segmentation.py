@@ -61,10 +61,8 @@ class Layout:
         Capital letters in the ending make no difference. Raises InputError for a stem twice.
         """
         folder = self.labels if labels else self.images
-        ends = self.label_end if labels else self.image_end
-        ends = (ends,) if isinstance(ends, str) else ends
         split, first, last = self._share(root, split) if self.divided else (split, 0, 1)
-        found = {}
+        ends, found = self.ends(labels), {}
         for path in (root / folder.format(split=split)).glob("*/*" if self.cities else "*"):
             end = next((end for end in ends if path.name.lower().endswith(end.lower())), None)
             if end is None or path.name.startswith(".") or not path.name.startswith(self.prefixes):
@@ -75,6 +73,11 @@ class Layout:
             found[stem] = path
         part = slice(round(first * len(found)), round(last * len(found)))
         return dict(sorted(found.items())[part])
+
+    def ends(self, labels: bool) -> tuple[str, ...]:
+        """What the names of labels or images end in."""
+        ends = self.label_end if labels else self.image_end
+        return (ends,) if isinstance(ends, str) else ends
 
     def _share(self, root: Path, split: str) -> tuple[str, float, float]:
         """The folder that holds a split of a divided sequence, and from where to where.
@@ -213,20 +216,17 @@ class SegmentationFolder(Dataset):
         if self.root.is_file():
             raise InputError(f"{self.root}: a file; unpack it and give the folder")
         folders = [f.format(split=self.split) for f in (rules.images, rules.labels)]
-        end = rules.label_end if labels else rules.image_end
-        missing = f"{end if isinstance(end, str) else ' or '.join(end)} files"
+        missing = f"{' or '.join(rules.ends(labels))} files"
         if any(rules.prefixes):
             missing += f" whose names begin with {' or '.join(rules.prefixes)}"
+        wanted = "the folder in which they lie"
+        if rules.labels:
+            wanted = f"a {self.layout} folder with {' and '.join(folders)} as --source-root or "
+            wanted += "--target-root"
         inside = [path for path in self.root.glob("*/") if rules.files(path, self.split, labels)]
-        where = f", such as {inside[0]}" if inside else ""
-        if not rules.labels:
-            there = "holds no" if self.root.is_dir() else "no such folder, so no"
-            raise InputError(
-                f"{self.root}: {there} {missing}; give the folder in which they lie{where}"
-            )
         raise InputError(
-            f"{self.root / folders[labels]}: holds no {missing}; give a {self.layout} folder with "
-            f"{' and '.join(folders)} as --source-root or --target-root{where}"
+            f"{self.root / folders[labels]}: holds no {missing}; give {wanted}"
+            + (f", such as {inside[0]}" if inside else "")
         )
 
     def _pair(self, images: dict[str, Path], labels: dict[str, Path]) -> list[Path]:

@@ -11,6 +11,7 @@ either can be killed and repeated.
 """
 
 import csv
+import math
 import os
 import re
 import shlex
@@ -19,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from PIL import Image
 from scipy import stats
 from torch import Tensor
@@ -32,7 +33,7 @@ from labor_lib.config import CAMVID, Config, DataConfig, check_budget, filled
 from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
-from labor_lib.lab.pipeline import differences, finished, read_phase
+from labor_lib.lab.pipeline import differences, finished, read_phase, write_page
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
@@ -63,7 +64,7 @@ class Project:
 
     @classmethod
     def open(cls, folder: Path) -> "Project":
-        """Raises InputError where there is none, or its record is damaged."""
+        """Raises InputError where there is none."""
         path = Path(folder) / "project.json"
         if not path.is_file():
             raise InputError(
@@ -71,15 +72,11 @@ class Project:
                 "--images FOLDER`"
             )
         record = read_json(path)
-        try:
-            source = record["source"]
-            return cls(
-                Path(folder), Path(record["images"]), Path(source) if source else None,
-                METHODS[record["method"]].name, filled(BASE, record["settings"]),
-                record["device"], record["precision"],
-            )  # fmt: skip
-        except (KeyError, TypeError):
-            raise InputError(f"{path}: damaged; restore it, or begin another project") from None
+        source, config = record["source"], filled(BASE, record["settings"])
+        return cls(
+            Path(folder), Path(record["images"]), Path(source) if source else None,
+            record["method"], config, record["device"], record["precision"],
+        )  # fmt: skip
 
     def save(self, answers: int) -> None:
         """Write project.json and the store, or compare with those there; images and the source may
@@ -119,18 +116,16 @@ class Project:
     def plan(self) -> str:
         """What is about to be done with which files."""
         photographs = _photographs(self.images, self.config.data)
-        sizes = sorted(set(_sizes(photographs)), key=lambda size: size[0] * size[1])
+        sizes = sorted(set(_sizes(photographs)), key=math.prod)
         range_of = " to ".join(f"{h} x {w}" for h, w in dict.fromkeys((sizes[0], sizes[-1])))
         height, width = self.config.data.target_size
         text = (
             f"{len(photographs)} images of {range_of} pixels (height x width), seen by the network "
             f"at {height} x {width}"
         )
-        used = {path.name for path in photographs.paths}
+        files = {path.name for path in self.images.iterdir() if path.is_file()}
         others = sorted(
-            path.name
-            for path in self.images.iterdir()
-            if path.is_file() and path.name not in used and not path.name.startswith(".")
+            name for name in files - {p.name for p in photographs.paths} if name[0] != "."
         )
         if others:
             text += f"\nleft out, because not PNG or JPEG: {', '.join(others[:5])}"
@@ -219,17 +214,11 @@ class Project:
                 with writing(place / "overlays" / f"{name}.jpg") as temporary:
                     overlay.save(temporary, "JPEG", quality=85)
                 shown.append({"name": name, "size": size, "shares": _shares(label, classes.names)})
-        template = jinja2.Template(
-            Path(__file__).with_name("predictions.html.jinja").read_text(encoding="utf-8"),
-            autoescape=True, trim_blocks=True, lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )  # fmt: skip
-        page = template.render(
+        write_page(
+            self.page, "predictions.html.jinja",
             project=self, shown=shown, quote=quote, agreement=self.agreement(), title=_title(self),
             colours=dict(zip(classes.names, classes.palette.tolist(), strict=True)),
         )  # fmt: skip
-        with writing(self.page) as temporary:
-            temporary.write_text(page, encoding="utf-8")
 
     @property
     def page(self) -> Path:
@@ -267,16 +256,15 @@ class Project:
                 f"  stage {row['stage']} of {self.stages}: {row['asked']} questions, "
                 f"{row['answered']} answered{f' ({by})' if by else ''}, {row['open']} open"
             )
-        lines += [line for line in (self.agreement(),) if line]
-        return "\n".join([*lines, *self._next(int(table["open"].sum()), store)])
+        lines += [self.agreement(), *self._next(int(table["open"].sum()), store)]
+        return "\n".join(filter(None, lines))
 
     def _next(self, questions: int, store: Store) -> list[str]:
         """What to do now."""
         folder = _shell(self.folder)
         go_on = f"python -m labor_lib next {folder}"
         if questions:
-            kind = "point" if METHODS[self.method].sees == "points" else "segment"
-            seconds = store.seconds().get(kind)
+            seconds = store.seconds()
             time = "" if seconds is None else f", about {questions * seconds / 60:.0f} minutes"
             return [
                 f"Next: answer the {questions} open questions{time}:",
@@ -357,10 +345,9 @@ def read_classes(path: Path, layout: str) -> tuple:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        sets = ", ".join(CLASS_SETS)
         raise InputError(
-            f"--classes {path}: cannot be read ({getattr(error, 'strerror', 'not UTF-8 text')}); "
-            f"give a CSV file with the columns name, colour and source, or one of {sets}"
+            f"--classes {path}: cannot be read ({error}); give a CSV file with the columns name, "
+            f"colour and source, or one of {', '.join(CLASS_SETS)}"
         ) from None
     first = text.partition("\n")[0]
     delimiter = ";" if ";" in first and "," not in first else ","  # as some spreadsheets write
@@ -374,9 +361,7 @@ def read_classes(path: Path, layout: str) -> tuple:
         name, colour = row["name"].strip(), (row.get("colour") or "").strip().lower()
         given = row["source"] or "" if "source" in row else str(number)
         ids = [_source_id(path, one.strip(), layout) for one in given.split("+") if one.strip()]
-        if not colour:
-            shade = colormaps["tab20"](number % 20)[:3]
-            colour = "#" + "".join(f"{round(255 * part):02x}" for part in shade)
+        colour = colour or to_hex(colormaps["tab20"](number % 20))
         if not re.fullmatch("#[0-9a-f]{6}", colour):
             raise InputError(f"{path}: colour '{colour}' of {name}; give one such as #8040ff")
         for one in (name, *ids):

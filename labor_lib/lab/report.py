@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,12 +21,12 @@ from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
 from labor_lib.lab import arena, viz
 from labor_lib.lab.classification import summarise as accuracies
-from labor_lib.lab.pipeline import read_record
+from labor_lib.lab.pipeline import read_record, write_page
 from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.labels import colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
-from labor_lib.runtime import write_text, writing
+from labor_lib.runtime import writing
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
@@ -222,14 +221,9 @@ def write_report(out: Path) -> Path:
     texts = methods_table(summary)
     families = texts.groupby(summary["family"], sort=False)
     groups = {viz.FAMILIES[family]: rows for family, rows in families}
-    template = jinja2.Template(
-        Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = template.render(
+    return write_page(
+        run.folder / "report.html",
+        "report.html.jinja",
         run=run,
         headline=run.title(_headline(summary)),
         statement=_statement(run),
@@ -243,8 +237,6 @@ def write_report(out: Path) -> Path:
         person=PERSON,
         acts=acts(),
     )
-    write_text(run.folder / "report.html", page)
-    return run.folder / "report.html"
 
 
 def _is_classification(out: Path) -> bool:

@@ -215,21 +215,12 @@ class AnnotationWidget(Panel):
         return viz.stacked([[(near, words), (photo, "where it is")]])
 
 
-def cells(question: Question, native: tuple[int, int]) -> np.ndarray:
-    """Left, top, right, bottom of each asked pixel in the photograph's pixels: n x 4 floats."""
-    (height, width), positions = question.size, np.asarray(question.positions, np.int64)
-    rows, columns = np.divmod(positions, width)
-    corners = np.stack([columns, rows, columns + 1, rows + 1], axis=1)
-    down, right = native[0] / height, native[1] / width
-    return corners * (right, down, right, down)
-
-
 def window(question: Question, native: tuple[int, int]) -> tuple[float, float, float, float]:
     """Left, top, width, height of the part to look at, in the photograph's pixels.
 
     The place is in its middle, so it may reach beyond the photograph.
     """
-    boxes = cells(question, native)
+    boxes = question.cells(native)
     left, top, right, bottom = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
     width = max(native[1] / 3, 32 * native[1] / question.size[1], 1.6 * (right - left))
     width = max(width, 4 / 3 * 1.6 * (bottom - top))
@@ -249,7 +240,7 @@ def inside(look: tuple, native: tuple[int, int]) -> list[int]:
 def marked(photo: np.ndarray, question: Question) -> np.ndarray:
     """The photograph with an outline round the asked pixels, and lines that lead to a point."""
     native = photo.shape[:2]
-    boxes = cells(question, native)
+    boxes = question.cells(native)
     there = np.zeros(native, bool)
     for left, top, right, bottom in np.round(boxes).astype(int):
         there[top : max(bottom, top + 1), left : max(right, left + 1)] = True
