@@ -266,6 +266,8 @@ def test_lists_give_the_images_they_name(lists):
         ("art/cat/0.png", r"art_train\.txt: line 3 is 'art/cat/0\.png' instead of 'path class_id'"),
         ("art/cat/0.png cat", r"line 3 is 'art/cat/0\.png cat' instead of"),
         ("art/cat/0.png -1", r"line 3 is 'art/cat/0\.png -1' instead of"),
+        ("../cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
+        ("/art/cat/0.png 0", r"line 3 is .* instead of 'path class_id', the path below"),
         ("art/cat/0.png 1", r"its lists give class id 1 to 'cat', but every class has one id"),
         ("art/cat/0.png 2", r"give class id 2 to 'cat', but every class has one id"),
         ("art/horse/0.png 0", r"give class id 0 to 'horse', but every class has one id"),

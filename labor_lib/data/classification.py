@@ -230,7 +230,8 @@ def _read_list(file: Path) -> list[tuple[str, int]]:
     text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         path, _, label = line.rpartition(" ")
-        if line and not (path and label.isdecimal()):
+        outside = Path(path).anchor or ".." in Path(path).parts
+        if line and (outside or not path or not label.isdecimal()):
             raise InputError(
                 f"{file}: line {number} is '{line}' instead of 'path class_id', the path below "
                 f"{file.parent}"

@@ -72,11 +72,14 @@ class Project:
                 "--images FOLDER`"
             )
         record = read_json(path)
-        source, config = record["source"], filled(BASE, record["settings"])
-        return cls(
-            Path(folder), Path(record["images"]), Path(source) if source else None,
-            record["method"], config, record["device"], record["precision"],
-        )  # fmt: skip
+        try:
+            source, config = record["source"], filled(BASE, record["settings"])
+            return cls(
+                Path(folder), Path(record["images"]), Path(source) if source else None,
+                METHODS[record["method"]].name, config, record["device"], record["precision"],
+            )  # fmt: skip
+        except (KeyError, TypeError):
+            raise InputError(f"{path}: damaged; restore it, or begin another project") from None
 
     def save(self, answers: int) -> None:
         """Write project.json and the store, or compare with those there; images and the source may

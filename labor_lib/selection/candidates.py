@@ -15,7 +15,6 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-NEAR_ASKED, NEAR_VOID = 4, 12  # pixels: how far later questions stay from those answered before
 LOWEST = np.finfo(np.float32).min  # a score above -inf
 
 

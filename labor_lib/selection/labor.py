@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labor_lib.selection.candidates import (
-    NEAR_ASKED,
-    NEAR_VOID,
-    Blanks,
-    Candidates,
-    near,
-    square,
-)
+from labor_lib.selection.candidates import Blanks, Candidates, near, square
+
+NEAR_ASKED, NEAR_VOID = 4, 12  # pixels: the windows round earlier questions are 9 and 25 wide
 
 
 def spl(image: Candidates) -> Tensor:

@@ -10,16 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from labor_lib.selection.candidates import (
-    NEAR_ASKED,
-    NEAR_VOID,
-    Candidates,
-    disc,
-    greedy,
-    highest,
-    in_strips,
-    near,
-)
+from labor_lib.selection.candidates import Candidates, disc, greedy, highest, in_strips
 
 Score = Callable[[Candidates], Tensor]
 Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, rising
@@ -119,17 +110,15 @@ def sampled(score: Score, share: float = 0.05) -> Rule:
     return rule
 
 
-def spaced(score: Score, radius: int = NEAR_ASKED) -> Rule:
+def spaced(score: Score, radius: int = 4) -> Rule:
     """The highest scores, none within `radius` pixels of another or of a pixel asked before.
 
-    The disc round each choice is left out of the next one. Nor is any asked in the 25 x 25 window
-    of a pixel whose answer was void: its neighbours are likely to be void too. Fewer than the
-    budget are asked where no other pixel is left.
+    The disc round each choice is left out of the next one. Fewer than the budget are asked where
+    no pixel outside the discs is left.
     """
 
     def rule(image: Candidates) -> Tensor:
-        scores = score(image).masked_fill(near(image.void, NEAR_VOID), -torch.inf)
-        chosen = greedy(scores, image.budget, disc(radius), before=image.taken)
+        chosen = greedy(score(image), image.budget, disc(radius), before=image.taken)
         return torch.tensor(sorted(chosen), dtype=torch.long)
 
     return rule
