@@ -98,6 +98,29 @@ def test_links_resolve():
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+GREEK = r"\\(alpha|beta|gamma|delta|epsilon|eta|theta|kappa|lambda|mu|rho|sigma|tau|phi)(?![a-z])"
+
+
+def test_a_symbol_has_one_meaning():
+    """The glossary names each symbol once, and the notebooks of each Greek letter of a formula."""
+    table = (FOLDER / "GLOSSARY.md").read_text(encoding="utf-8").split("## Symbols")[1]
+    rows = re.findall(r"(?m)^\| (.*\$.*) \| (.+) \| (\d.*) \|$", table)
+    symbols = [symbol for names, *_ in rows for symbol in re.findall(r"\$([^$]+)\$", names)]
+    assert len(symbols) > 40
+    assert [symbol for symbol in symbols if symbols.count(symbol) > 1] == []
+    known = {
+        (letter, number)
+        for names, meaning, where in rows
+        for letter in re.findall(GREEK, names + meaning)
+        for number in where.split(", ")
+    }
+    books = BOOKS | {path: nbformat.read(path, 4) for path in FOLDER.glob("deeper/[0-9]*.ipynb")}
+    for path, book in books.items():
+        text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+        found = {(letter, path.stem[:2]) for letter in re.findall(GREEK, text)}
+        assert found <= known, f"{path.name}: not in the glossary's table of symbols"
+
+
 def windows_of(source, size=6):
     lines = [line.strip() for line in source.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "import ", "from "))]

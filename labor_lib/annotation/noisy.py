@@ -4,9 +4,9 @@ A click is off by a pixel or two, so that the answer is read beside the place th
 is seen there is given a wrong class with a probability that grows near borders and in small
 regions:
 
-    p(wrong) = base + border exp(-d / reach) + small exp(-a / size)
+    P(wrong) = base + border exp(-d / reach) + small exp(-pixels / size)
 
-d: distance to the nearest pixel of another class, 0 for a pixel that touches one. a: pixels of the
+d: distance to the nearest pixel of another class, 0 for a pixel that touches one. pixels: of the
 connected region of one class. The border's share of the errors names the class beyond the border,
 the rest a class drawn from a table of confusions, or any other class with equal probability.
 """

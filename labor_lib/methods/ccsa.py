@@ -2,9 +2,9 @@
 
 Motiian et al., "Unified Deep Supervised Domain Adaptation and Generalization", ICCV 2017 (eq. 2-6).
 For pairs of a source image i and one of the few labelled target images j, with an embedding g, a
-classifier h, and s = 1 where the two classes agree, else 0:
+classifier h, and same = 1 where the two classes agree, else 0:
 
-    L = (1 - alpha) CE(h(g(x)), y) + alpha [ s d^2 + (1 - s) max(0, margin - d)^2 ]
+    L = (1 - alpha) CE(h(g(x)), y) + alpha [ same d^2 + (1 - same) max(0, margin - d)^2 ]
     d = |g(x_i) - g(x_j)|
 
 The pairs are all of one class and three times as many of two. Every step has two updates: in the

@@ -1,11 +1,11 @@
 """DANN: features from which no discriminator can tell the domain.
 
 Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016 (eq. 10-17). With
-features g, classifier h and discriminator d:
+features g, classifier h and discriminator D:
 
-    min over g, h; max over d:   CE(h(g(x_s)), y_s) - lambda BCE(d(g(x)), domain)
+    min over g, h; max over D:   CE(h(g(x_s)), y_s) - lambda BCE(D(g(x)), domain)
 
-One backward pass does both. The gradient of the discriminator's loss is plain for d, and is
+One backward pass does both. The gradient of the discriminator's loss is plain for D, and is
 multiplied by -lambda on its way into g: the *reversal*, an identity going forward.
 Domain labels: source 0, target 1.
 """
@@ -38,7 +38,7 @@ def reverse_gradient(values: Tensor, scale: float) -> Tensor:
 
 
 def reversal_scale(progress: float, gamma: float = 10.0) -> float:
-    """lambda = 2 / (1 + exp(-gamma p)) - 1: from 0 to nearly 1 as p goes from 0 to 1."""
+    """lambda = 2 / (1 + exp(-gamma progress)) - 1: 0 at the start, nearly 1 at the end."""
     return 2 / (1 + math.exp(-gamma * progress)) - 1
 
 

@@ -1,14 +1,15 @@
 """SagNet: make a network blind to style by training it on styles that lie.
 
 Nam et al., "Reducing Domain Gap by Reducing Style Bias", CVPR 2021. The *style* of an image is the
-mean and the variance over the pixels of each channel of an early feature map z; what is left after
+mean and the variance over the pixels of each channel of an early feature map f; what is left after
 normalising by them is its *content*:
 
-    SR(z, z') = s_mix (z - m) / s + m_mix    m_mix, s_mix^2: mean, variance mixed with those of z'
-    CR(z, z') = s (z' - m') / s' + m         own style, another's content (no gradient into it)
+    SR(f, f') = sigma_mix (f - mu) / sigma + mu_mix    mu_mix, sigma_mix^2: mixed with those of f'
+    CR(f, f') = sigma (f' - mu') / sigma' + mu         own style, another's content (no gradient
+                                                       into it)
 
-The content network is the rest of the network, trained on SR(z). The style network is a second such
-rest, trained to tell the class from CR(z), that is, from style. The early stages are trained so
+The content network is the rest of the network, trained on SR(f). The style network is a second such
+rest, trained to tell the class from CR(f), that is, from style. The early stages are trained so
 that it cannot: the adversary -mean over classes of log p moves only their BatchNorm scales and
 shifts.
 

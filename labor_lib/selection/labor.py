@@ -24,10 +24,11 @@ def spl(image: Candidates) -> Tensor:
 def ppl(image: Candidates) -> Tensor:
     """PPL: one point per predicted class, the uncertain pixel nearest to the class's mean.
 
-    D(k) = pixels of the mask predicted k; mu(k) = mean of their probability vectors; the pixel of
-    D(k) with the highest cosine to mu(k) is asked (LabOR, section 3.4). The paper does not say
-    whose probabilities: we take the mean of both classifiers. Pixels asked before are left out of
-    D(k) and of its mean. Where there are more classes than `budget`, the largest D(k) are served.
+    M_k = pixels of the mask predicted k (the paper writes D(k)); mu(k) = mean of their probability
+    vectors; the pixel of M_k with the highest cosine to mu(k) is asked (LabOR, section 3.4). The
+    paper does not say whose probabilities: we take the mean of both classifiers. Pixels asked
+    before are left out of M_k and of its mean. Where there are more classes than `budget`, the
+    largest M_k are served.
     """
     where, vectors = _uncertain(image)
     return where[representative_points(vectors)[: image.budget]].sort().values
@@ -69,7 +70,7 @@ def representative_points(vectors: Tensor) -> Tensor:
 
 
 def ppl_random(image: Candidates) -> Tensor:
-    """PPL without its prototype: a random pixel of every D(k), that of the largest first.
+    """PPL without its prototype: a random pixel of every M_k, that of the largest first.
 
     A control that the paper does not have: what are the mask and "one per class" worth alone?
     """
@@ -90,10 +91,10 @@ def ppl_filled(image: Candidates) -> Tensor:
     """PPL until its budget is spent, the points spaced. A departure from the paper.
 
     The paper asks one point a class and stops there, with fewer than its budget where few classes
-    are uncertain. Here every class in turn, that of the largest D(k) first, is asked its next most
-    representative pixel, until the budget is spent or D(k) is. None is asked in the 9 x 9 window of
+    are uncertain. Here every class in turn, that of the largest M_k first, is asked its next most
+    representative pixel, until the budget is spent or M_k is. None is asked in the 9 x 9 window of
     a point asked in this stage or an earlier one, nor in the 25 x 25 window of one that was void:
-    near by, the answer is likely to be the same. D(k) and mu(k) are the paper's.
+    near by, the answer is likely to be the same. M_k and mu(k) are the paper's.
     """
     where, vectors = _uncertain(image)
     blanks = Blanks(_elsewhere(image).cpu().numpy(), square(NEAR_ASKED))

@@ -23,7 +23,7 @@ from labor_lib.selection.rules import representative_points
 class Prototype:
     """PPL's choice for one predicted class k of one image.
 
-    members: D(k), flat positions of its n uncertain pixels. mean: mu(k), C probabilities.
+    members: M_k, flat positions of its n uncertain pixels. mean: mu(k), C probabilities.
     similarity: n cosines of the members to it. point: the flat position of the highest.
     """
 
@@ -62,7 +62,7 @@ def _similarity_range(one: Prototype) -> tuple[float, float]:
 
 
 def paint_similarity(scene: Scene, one: Prototype) -> np.ndarray:
-    """Every pixel of D(k) by its cosine to mu(k): blue the lowest tenth, yellow the highest."""
+    """Every pixel of M_k by its cosine to mu(k): blue the lowest tenth, yellow the highest."""
     low, high = _similarity_range(one)
     field = np.full(scene.truth.shape, np.nan)
     share = ((one.similarity - low) / max(high - low, 1e-9)).clip(0, 1)
@@ -103,7 +103,7 @@ class PrototypeViewer(StagePanel):
     """How PPL comes to one point a predicted class.
 
     Controls: seed, stage, image; chosen (a class id of those with uncertain pixels); reset.
-    picture: D(k) on the photo; similarity: the cosines to mu(k); crop: the photo round the chosen
+    picture: M_k on the photo; similarity: the cosines to mu(k); crop: the photo round the chosen
     point; bars: mu(k). Pixels that earlier stages asked are left out.
     """
 
