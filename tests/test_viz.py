@@ -105,6 +105,9 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     assert figure.axes[1].get_ylim()[0] < 25 < figure.axes[1].get_ylim()[1] < 51
     (alone,) = viz.budget_curve(table[table["method"] != "source_only"], axis).axes
     assert axis in alone.get_xlabel()
+    partly = table.assign(miou=table["miou"].where(table["method"] != "ppl"))  # never seen by PPL
+    assert len(legend_texts(viz.budget_curve(partly, axis))) == 3
+    assert not legend_texts(viz.budget_curve(table.assign(miou=np.nan), axis))
     table["method"] = table["method"].replace("ppl", "<b>$x")  # a lone dollar would stop it
     figure = viz.budget_curve(table[table["seed"] == 0])
     assert viz.to_png(figure).startswith(b"\x89PNG")

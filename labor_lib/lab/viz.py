@@ -273,7 +273,7 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     Methods that ask nothing, and those that are given everything, are horizontal lines at the mIoU
     of their last stage. Lines below all curves are in a second, lower panel with its own scale.
     """
-    name = "seconds of a person" if axis == "seconds" else axis
+    table = table.dropna(subset="miou")  # a class that occurs nowhere has no score
     methods = _in_order(table["method"])
     ends = {one: last_stage(table[table["method"] == one])["miou"].mean() for one in methods}
     asking = [one for one in methods if family_of(one) not in ("none", "all")]
@@ -305,7 +305,6 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     if below:
         axes.set_ylim(bottom=min(upper) - max(0.12 * (max(upper) - min(upper)), 0.5))
         panels[1].set_ylim(min(below) - 3, max(below) + 3)
-        panels[1].yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(which="both", bottom=False, labelbottom=False)
         axes.spines["bottom"].set_visible(False)
         for edge, place in enumerate(panels):  # the axis is broken here
@@ -316,8 +315,8 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(f"{plain(score)} in %")
-    panels[-1].set_xlabel(f"{name} an image (logarithmic)")
-    title = f"{score} against {name}"
+    panels[-1].set_xlabel(f"{axis}{' of a person' * (axis == 'seconds')} an image (logarithmic)")
+    title = f"{score} against {axis}"
     if asking:
         best = max(asking, key=ends.get)
         asked = last_stage(table[table["method"] == best])[f"{axis}_per_image"].mean()
@@ -326,7 +325,6 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     axes.set_title(textwrap.fill(plain(title), 88))
     for place in panels:
         place.grid(axis="y", **GRID)
-        place.set_axisbelow(True)
     # the best on top, as in the plot
     place = {"loc": "center left", "bbox_to_anchor": (0.66, 0.5), "title": "last stage"}
     handles = [handles[method] for method in sorted(ends, key=ends.get, reverse=True)]
