@@ -90,19 +90,29 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
         (spans,) = [c for c in axes.collections if len(c.get_segments()[0]) == 2][1:2]
         np.testing.assert_allclose([s[:, 0] for s in spans.get_segments()], [[30, 40], [60, 80]])
     assert axes.get_xscale() == "log"
-    assert axis in axes.get_xlabel()
-    assert axis in axes.get_title(loc="left")
+    assert axis in figure.axes[1].get_xlabel()
+    asked = f"{400 * factor:,.0f} {axis} an image"  # of the last stage
+    title = f"LabOR SPL, sampled: 67.0 mIoU for {asked} (all labels: 71.0)"
+    assert axes.get_title(loc="left").replace("\n", " ") == title
     assert legend_texts(figure) == [
-        "supervised, source + target",
-        "LabOR SPL, sampled",
-        "LabOR PPL",
-        "source only",
+        "supervised, source + target  71.0",
+        "LabOR SPL, sampled  67.0",
+        "LabOR PPL  61.0",
+        "source only  25.0",
     ]
+    # what asks nothing and scores less than all curves is below them, on a scale of its own
+    assert axes.get_ylim()[0] > 25
+    assert figure.axes[1].get_ylim()[0] < 25 < figure.axes[1].get_ylim()[1] < 51
+    (alone,) = viz.budget_curve(table[table["method"] != "source_only"], axis).axes
+    assert axis in alone.get_xlabel()
+    partly = table.assign(miou=table["miou"].where(table["method"] != "ppl"))  # never seen by PPL
+    assert len(legend_texts(viz.budget_curve(partly, axis))) == 3
+    assert not legend_texts(viz.budget_curve(table.assign(miou=np.nan), axis))
     table["method"] = table["method"].replace("ppl", "<b>$x")  # a lone dollar would stop it
     figure = viz.budget_curve(table[table["seed"] == 0])
     assert viz.to_png(figure).startswith(b"\x89PNG")
     assert not figure.axes[0].collections, "one seed has no bars"
-    assert r"<b>\$x" in legend_texts(figure)
+    assert r"<b>\$x  60.0" in legend_texts(figure)
 
 
 def test_class_heatmap_shows_the_last_stage(table):
@@ -206,6 +216,8 @@ def test_selection_grid_has_images_down_and_stages_across():
     for position, picture, colour in zip((1, 2, 3, 4), shown, colours, strict=True):
         assert (picture == colour).all(axis=2).nonzero()[1].tolist() == [position]
     assert [a.get_title() for a in axes] == ["stage 1", "stage 2", "", ""]
+    many = viz.image_grid({str(i): [PHOTO] for i in range(20)}, title="Title")
+    assert many.get_figheight() <= viz.TALL + 0.01, "no taller than a screen"
 
 
 def test_a_palette_keeps_rare_colours_and_saves_bytes():
@@ -271,8 +283,10 @@ def test_domain_dots_end_with_the_mean_of_the_domains():
     rows = [("sagnet", 0, 0, 30.0, "b"), ("sagnet", 0, 0, 50.0, "a"),
             ("sagnet", 0, 1, 40.0, "b"), ("sagnet", 0, 1, 60.0, "a")]  # fmt: skip
     rows += [("source_only", *row[1:]) for row in rows]
-    figure = family_viz.domain_dots(results(rows))
-    assert texts(figure) == [f"{mean}.0 ± 7.1" for mean in (35, 35, 55, 55, 45, 45)]
+    figure = family_viz.domain_dots(results(rows), classes=4)
+    assert [25, 25] in [list(line.get_xdata()) for line in figure.axes[0].lines], "chance"
+    assert texts(figure).pop(6).strip() == "chance"
+    assert texts(figure)[:6] == [f"{mean}.0 ± 7.1" for mean in (35, 35, 55, 55, 45, 45)]
     assert rows_of(figure) == ["b", "a", "mean"]
 
 

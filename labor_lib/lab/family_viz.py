@@ -24,7 +24,7 @@ from torch import Tensor
 
 from labor_lib.lab.alignment import EVERY, Alignment
 from labor_lib.lab.ui import guide
-from labor_lib.lab.viz import DPI, WIDTH, figure_of, markers, score_text, style_of, styled
+from labor_lib.lab.viz import DPI, TALL, WIDTH, figure_of, markers, score_text, style_of, styled
 from labor_lib.methods.registry import CLASSIFICATION
 
 STYLES = {name: style_of(name, CLASSIFICATION) for name in CLASSIFICATION}
@@ -60,10 +60,11 @@ def score_dots(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 @styled
-def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
+def domain_dots(table: pd.DataFrame, title: str = "", classes: int = 0) -> Figure:
     """Generalisation: accuracy of each method on each domain left out, and on their mean.
 
     Small dots: seeds; bars: standard deviation over seeds, of the mean that of the seeds' means.
+    classes: how many there are, for a line at chance; 0 for none.
     """
     by_seed = table.groupby(["method", "seed"], as_index=False)["accuracy"].mean()
     table = pd.concat([table, by_seed.assign(target="mean")])
@@ -73,6 +74,9 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
     within = table["method"].map(methods.index) - (len(methods) - 1) / 2
     table["place"] = table["target"].map(targets.index) + step * within
     figure = _dots(table, targets, step, title)
+    if classes:
+        figure.axes[0].axvline(100 / classes, color="#555555", ls="--", lw=1, zorder=1)
+        figure.axes[0].text(100 / classes, len(targets) - 0.53, " chance", fontsize=9)
     figure.axes[0].axhspan(len(targets) - 1.5, len(targets) - 0.5, color="#f0f0f0", zorder=0)
     marks = [Line2D([], [], ls="", label=_name(m), **_marks(m)) for m in methods]
     figure.legend(handles=marks, loc="outside lower center", ncols=len(methods))
@@ -81,7 +85,7 @@ def domain_dots(table: pd.DataFrame, title: str = "") -> Figure:
 
 def _dots(table: pd.DataFrame, names: list[str], step: float, title: str) -> Figure:
     """The table's rows at their `place`; names: of the places 0, 1, ...; step: between two rows."""
-    figure = figure_of(WIDTH, 1.3 + 0.42 * len(names) / step)
+    figure = figure_of(WIDTH, min(1.3 + 0.42 * len(names) / step, TALL))
     axes = figure.subplots()
     for (place, method), scores in table.groupby(["place", "method"])["accuracy"]:
         look, mean = _marks(method), scores.mean()
@@ -256,7 +260,8 @@ def alignment_figure(
 ) -> Figure:
     """The embedding before CCSA and at a step; pulled, pushed: whether such pairs are drawn."""
     figure = Figure(figsize=(WIDTH, 4.3), dpi=DPI)  # a constrained layout would take 0.1 s
-    names = ("source only", f"after {EVERY * frame} steps of CCSA")
+    larger = _extent(one, 0)[1][0] / _extent(one, frame)[1][0]
+    names = ("source only", f"after {EVERY * frame} steps of CCSA, drawn {larger:.2g} x as large")
     for at, name, left in zip((0, frame), names, (0.003, 0.503), strict=True):
         axes = figure.add_axes((left, 0.14, 0.494, 0.79))
         _draw_alignment(axes, one, at, pulled, pushed)
@@ -273,14 +278,21 @@ def alignment_figure(
     return figure
 
 
+def _extent(one: Alignment, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of a panel and half its sides: nearly all points lie in it."""
+    places = [one.embedded(frame, p) for p in (one.shift.source, one.few, one.shift.others)]
+    ends = np.concatenate([places[1], *(np.percentile(p, (1, 99), axis=0) for p in places)])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    half = 0.56 * max(high[0] - low[0], (high[1] - low[1]) / _SHAPE, 1e-3) * np.array((1, _SHAPE))
+    return (low + high) / 2, half
+
+
 def _draw_alignment(axes: Axes, one: Alignment, frame: int, pulled: bool, pushed: bool) -> None:
     """A unit is as long in both directions."""
     groups = one.shift.source, one.few, one.shift.others
     places = [one.embedded(frame, points) for points in groups]
-    ends = np.concatenate([places[1], *(np.percentile(p, (1, 99), axis=0) for p in places)])
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    half = 0.56 * max(high[0] - low[0], (high[1] - low[1]) / _SHAPE, 1e-3) * np.array((1, _SHAPE))
-    (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
+    middle, half = _extent(one, frame)
+    (left, bottom), (right, top) = middle - half, middle + half
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.set_box_aspect(_SHAPE)
     colours = np.array(CLASS_COLOURS[: len(one.shift.classes)])
@@ -288,7 +300,8 @@ def _draw_alignment(axes: Axes, one: Alignment, frame: int, pulled: bool, pushed
     # which class the network names where
     grid = np.stack(np.meshgrid(np.linspace(left, right, 140), np.linspace(bottom, top, 103)), -1)
     named = one.named(frame, grid)
-    tints = 1 - 0.2 * (1 - to_rgba_array(colours)[named, :3])
+    strength = np.array((0.38, 0.3, 0.16, 0.3))[named % 4, None]  # blue and green look alike
+    tints = 1 - strength * (1 - to_rgba_array(colours)[named, :3])
     tints[:-1][named[:-1] != named[1:]] = 0.6
     tints[:, :-1][named[:, :-1] != named[:, 1:]] = 0.6
     extent = left, right, bottom, top

@@ -27,6 +27,7 @@ from labor_lib.methods.registry import METHODS, Method, Style
 
 DPI = 110
 WIDTH = 9.4  # inches; about 1000 pixels
+TALL = 7.6  # inches; what a screen shows at once
 FAMILIES = {
     "none": "no target labels", "points": "points", "pixels": "pixels", "few": "whole images",
     "tags": "tags", "class points": "a point of each class", "all": "all labels",
@@ -213,14 +214,15 @@ def image_grid(
     pictures = list(rows.values())
     columns = columns or [""] * len(pictures[0])
     height, width = pictures[0][0].shape[:2]
+    titled = (0.3 if any(columns) else 0) + (0.36 if title else 0)
     cell = (WIDTH - names) / max(len(columns), 2)
-    titled = (0.3 if any(columns) else 0) + (0.3 if title else 0)
+    cell = min(cell, ((TALL - titled) / len(rows) - 0.06) * width / height)
     tall = len(rows) * (cell * height / width + 0.06) + titled
     figure = figure_of(names + cell * len(columns), tall)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for place, name in zip(axes[0], columns, strict=True):
-        place.set_title(plain(name), fontsize=11, loc="center", pad=4)
+        place.set_title(plain(name), fontsize=11, fontweight="normal", loc="center", pad=4)
     for name, line, places in zip(rows, pictures, axes, strict=True):
         if names:
             look = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 6, "fontsize": 11}
@@ -269,39 +271,64 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     table: results.csv. axis: "clicks", "pixels" or "seconds" (of a person; where only bounds are
     known, a line runs from the least to the most). score: what the column `miou` holds, for titles.
     Methods that ask nothing, and those that are given everything, are horizontal lines at the mIoU
-    of their last stage.
+    of their last stage. Lines below all curves are in a second, lower panel with its own scale.
     """
-    name = "seconds of a person" if axis == "seconds" else axis
-    figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI)  # a constrained layout takes twice the time
-    axes = figure.add_axes((0.07, 0.13, 0.6, 0.78))
-    handles = []
-    for method in _in_order(table["method"]):
+    table = table.dropna(subset="miou")  # a class that occurs nowhere has no score
+    methods = _in_order(table["method"])
+    ends = {one: last_stage(table[table["method"] == one])["miou"].mean() for one in methods}
+    asking = [one for one in methods if family_of(one) not in ("none", "all")]
+    curves = table[table["method"].isin(asking)].groupby(["method", "stage"])["miou"].mean()
+    upper = [*curves, *(ends[one] for one in methods if family_of(one) == "all")]
+    below = [end for end in ends.values() if upper and end < min(upper)]
+    figure = Figure(figsize=(WIDTH, 4.8), dpi=DPI)  # a constrained layout takes twice the time
+    room = 0.2 if below else 0
+    axes = figure.add_axes((0.07, 0.12 + room, 0.58, 0.8 - room))
+    panels = [axes, figure.add_axes((0.07, 0.12, 0.58, 0.16), sharex=axes)] if below else [axes]
+    handles = {}
+    for method in methods:
         rows, style = table[table["method"] == method], style_of(method)
         look = {"color": style.colour, "linestyle": style.line}
-        if family_of(method) in ("none", "all"):
+        if method not in asking:
             look["linewidth"] = 1.9 if method == "supervised" else 1.4
-            axes.axhline(last_stage(rows)["miou"].mean(), zorder=1, **look)
+            for place in panels:
+                place.axhline(ends[method], zorder=1, **look)
         else:
             look |= markers(style) | {"markersize": 8, "linewidth": 1.8}
-            stages = rows.groupby("stage")
+            stages, front = rows.groupby("stage"), 3 if style.filled else 4  # open ones hide less
             budget, scores = stages[f"{axis}_per_image"].mean(), stages["miou"]
             spread = scores.std() if rows["seed"].nunique() > 1 else None
-            axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=3, **look)
+            axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=front, **look)
             if axis == "seconds":
                 most = stages["most_seconds_per_image"].mean()
                 axes.hlines(scores.mean(), budget, most, color=style.colour, lw=1, zorder=2)
-        handles.append(Line2D([], [], label=short_title(method), **look))
+        handles[method] = Line2D([], [], label=f"{short_title(method)}  {ends[method]:.1f}", **look)
+    if below:
+        axes.set_ylim(bottom=min(upper) - max(0.12 * (max(upper) - min(upper)), 0.5))
+        panels[1].set_ylim(min(below) - 3, max(below) + 3)
+        axes.tick_params(which="both", bottom=False, labelbottom=False)
+        axes.spines["bottom"].set_visible(False)
+        for edge, place in enumerate(panels):  # the axis is broken here
+            look = {"marker": [(-1, -0.6), (1, 0.6)], "ls": "", "ms": 9, "mec": "black", "mew": 1}
+            place.plot(0, edge, transform=place.transAxes, clip_on=False, **look)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=f"{name} an image (logarithmic)", ylabel=f"{plain(score)} in %")
-    axes.set_title(f"{plain(score)} against {name}")
-    axes.grid(axis="y", **GRID)
-    axes.set_axisbelow(True)
-    # full supervision on top, as in the plot
-    place = {"loc": "center left", "bbox_to_anchor": (0.69, 0.5)}
-    figure.legend(handles=handles[::-1], handlelength=3.2, labelspacing=0.6, **place)
+    axes.set_ylabel(f"{plain(score)} in %")
+    panels[-1].set_xlabel(f"{axis}{' of a person' * (axis == 'seconds')} an image (logarithmic)")
+    title = f"{score} against {axis}"
+    if asking:
+        best = max(asking, key=ends.get)
+        asked = last_stage(table[table["method"] == best])[f"{axis}_per_image"].mean()
+        title = f"{short_title(best)}: {ends[best]:.1f} {score} for {asked:,.0f} {axis} an image"
+    title += f" (all labels: {ends['supervised']:.1f})" if "supervised" in ends else ""
+    axes.set_title(textwrap.fill(plain(title), 88))
+    for place in panels:
+        place.grid(axis="y", **GRID)
+    # the best on top, as in the plot
+    place = {"loc": "center left", "bbox_to_anchor": (0.66, 0.5), "title": "last stage"}
+    handles = [handles[method] for method in sorted(ends, key=ends.get, reverse=True)]
+    figure.legend(handles=handles, handlelength=3.2, labelspacing=0.6, **place)
     return figure
 
 
