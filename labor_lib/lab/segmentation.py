@@ -12,7 +12,6 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
     confusions.npz                                       of every evaluation image, C x C pixels
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -32,6 +31,7 @@ from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
     finished,
+    images_digest,
     load_nets,
     machine_record,
     read_phase,
@@ -145,9 +145,7 @@ class Domains:
                 continue
             real = self.roots.source if name == "source" else self.roots.target
             paths = getattr(self, name).paths
-            texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
-            digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
-            found[name] = f"{len(paths)} images ({digest})"
+            found[name] = f"{len(paths)} images ({images_digest(paths, sizes=bool(real))})"
         return found
 
 
