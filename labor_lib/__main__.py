@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,25 @@ class Segmentation(Training):
     network: str | None = _option(None, "small or lite; the preset's by default")
     annotator: str = _option("oracle", "oracle, noisy, noisy:FILE.json, or store:PATH for people")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
+    budget = points = None  # options of `run` alone
 
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
         from labor_lib.annotation import read_noise
-        from labor_lib.config import check_budget, preset, with_network
+        from labor_lib.config import changed, check_budget, preset, with_network
 
         config = preset(self.preset)
         if self.network:
             config = with_network(config, self.network)
-        budget = replace(config.budget, **_given(self.budgets_of_config()))
-        if self.no_imagenet:
-            config = replace(config, train=replace(config.train, imagenet=False))
-        changes = {"scene_seed": self.scene_seed, "evaluate_on": self.evaluate_on}
-        config = replace(config, budget=budget, **_given(changes))
+        config = changed(
+            config,
+            budget=_given(stages=self.stages, pixels=self.budget, points=self.points),
+            train={"imagenet": False} if self.no_imagenet else {},
+            **_given(scene_seed=self.scene_seed, evaluate_on=self.evaluate_on),
+        )
         check_budget(config)
         read_noise(self.annotator)  # before anything is drawn
         return config
-
-    def budgets_of_config(self) -> dict:
-        return {"stages": self.stages}
 
     def run(self, kind, config, methods, out: Path, command: str, **further):
         """Make the phases of a folder: kind is `SegmentationPhases`, or one of its kind."""
@@ -109,9 +108,6 @@ class Run(Segmentation):
         report = write_report(out)
         print_table(table)
         print(f"report: {report}")
-
-    def budgets_of_config(self) -> dict:
-        return {"stages": self.stages, "pixels": self.budget, "points": self.points}
 
 
 @dataclass
@@ -297,26 +293,21 @@ class Start:
 
     def config(self):
         """The settings that are given, on those of every project."""
-        from labor_lib.config import with_network
+        from labor_lib.config import changed, with_network
         from labor_lib.lab import project
 
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
             raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
         config = with_network(project.BASE, self.network)
         adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
-        steps = {
-            "source_steps": None if self.warm_up is None else self.warm_up - adversarial,
-            "adversarial_steps": adversarial,
-            "stage_steps": self.steps,
-            "imagenet": False if self.no_imagenet else None,
-        }
-        budget = {"stages": self.stages, "points": self.points}
-        return replace(
-            config,
-            preset="project",
-            train=replace(config.train, **_given(steps)),
-            budget=replace(config.budget, **_given(budget)),
+        train = _given(
+            source_steps=None if self.warm_up is None else self.warm_up - adversarial,
+            adversarial_steps=adversarial,
+            stage_steps=self.steps,
+            imagenet=False if self.no_imagenet else None,
         )
+        budget = _given(stages=self.stages, points=self.points)
+        return changed(config, preset="project", train=train, budget=budget)
 
 
 @dataclass
@@ -391,7 +382,8 @@ def _number(text: str, option: str) -> float:
         raise InputError(f"{option} '{text}': give numbers such as 10,20,40") from None
 
 
-def _given(changes: dict) -> dict:
+def _given(**changes) -> dict:
+    """Without the options that were not given."""
     return {name: value for name, value in changes.items() if value is not None}
 
 
