@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib.config import SMOKE
+from labor_lib.config import SMOKE, changed
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import STREETS14
 from labor_lib.nets.deeplab import SmallDeepLab
@@ -82,10 +81,12 @@ def fabric():
 @pytest.fixture
 def tiny():
     """The smallest configuration: 16 x 32 pixels, two images a step, a short discriminator."""
-    data = replace(SMOKE.data, source_size=NATIVE, target_size=NATIVE, inference_batch=5)
-    train = replace(SMOKE.train, batch_size=2, ramp_steps=3)
-    adversarial = replace(SMOKE.adversarial, widths=(8,))  # more would not fit the pixels
-    return replace(SMOKE, data=data, train=train, adversarial=adversarial)
+    return changed(
+        SMOKE,
+        data={"source_size": NATIVE, "target_size": NATIVE, "inference_batch": 5},
+        train={"batch_size": 2, "ramp_steps": 3},
+        adversarial={"widths": (8,)},  # more would not fit the pixels
+    )
 
 
 def write_split(root: Path, layout: str, split: str, count: int, size=NATIVE, seed: int = 0):

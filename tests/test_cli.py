@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +175,6 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
         (("--precision", "half"), "unknown precision 'half'"),
         (("--seeds", "one"), "--seeds 'one': give numbers such as 0"),
         (("--seeds", "4-0"), "--seeds '4-0'"),
-        (("--seeds", "1-"), "--seeds '1-'"),
         (("--stages", "0"), "--stages 0: give 1 to 1000"),
         (("--budget", "2.2"), "--budget 2.2: give a share"),
         (("--points", "2"), "--points 2: give at least one for each"),
@@ -337,13 +335,12 @@ def test_paper_presets_take_a_step(fabric, tmp_path, name):
     write_dataset(source, name)
     for split in ("train", "val"):
         write_dataset(target, "cityscapes", split)
-    paper = presets.preset(name)
-    config = replace(
-        paper,
-        data=replace(paper.data, source_size=size, target_size=size, workers=0),
-        train=replace(paper.train, imagenet=False, adversarial_steps=2, stage_steps=1),
-        selector=replace(paper.selector, steps=1),
-        budget=replace(paper.budget, stages=1),
+    config = presets.changed(
+        presets.preset(name),
+        data={"source_size": size, "target_size": size, "workers": 0},
+        train={"imagenet": False, "adversarial_steps": 2, "stage_steps": 1},
+        selector={"steps": 1},
+        budget={"stages": 1},
     )
     roots = Roots(tmp_path, source, target)
     experiment = SegmentationPhases(config, tmp_path / "out", roots, fabric, Progress())
@@ -356,14 +353,10 @@ def test_paper_presets_take_a_step(fabric, tmp_path, name):
 
 def test_camvid_preset_on_real_photographs(fabric, tmp_path, shared):
     """Every photograph is read; training is a few steps at a quarter of the preset's size."""
-    camvid, smoke, size = presets.CAMVID, presets.SMOKE, (45, 60)
+    smoke, size = presets.SMOKE, (45, 60)
     sizes = {"source_size": size, "target_size": size, "drawn_size": size, "drawn_source": 8}
-    config = replace(
-        camvid,
-        data=replace(camvid.data, **sizes),
-        train=smoke.train,
-        selector=smoke.selector,
-        budget=replace(camvid.budget, stages=1),
+    config = presets.changed(
+        presets.CAMVID, data=sizes, train=smoke.train, selector=smoke.selector, budget={"stages": 1}
     )
     roots = Roots(tmp_path, None, shared / "data" / "camvid")
     experiment = SegmentationPhases(config, tmp_path / "out", roots, fabric, Progress())

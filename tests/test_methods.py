@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from labor_lib.config import SHIFTS as FAMILY
-from labor_lib.config import SelectorConfig
+from labor_lib.config import SelectorConfig, changed
 from labor_lib.errors import InputError
 from labor_lib.methods import iast, source_only
 from labor_lib.methods.adaptsegnet import adaptsegnet_step, adversarial_loss, probabilities
@@ -110,7 +109,7 @@ def test_thresholds_at_their_limits():
 
 def test_self_training_loss_adds_three_weighted_parts(tiny):
     torch.manual_seed(2)
-    settings = replace(tiny.self_training, label_weight=0.7, entropy_weight=2.0, kld_weight=0.4)
+    weights = {"label_weight": 0.7, "entropy_weight": 2.0, "kld_weight": 0.4}
     logits, labels = torch.randn(2, CLASSES, 3, 3) * 2, random_labels((2, 6, 6))
     everything = list(pixels_of(enlarged(logits, (6, 6)), labels))
     expected = (
@@ -118,7 +117,7 @@ def test_self_training_loss_adds_three_weighted_parts(tiny):
         + 2.0 * mean(-sum(q * math.log(q) for q in p) / CLASSES for p, k in everything if k == 255)
         + 0.4 * mean(-sum(map(math.log, p)) / CLASSES**2 for p, k in everything if k != 255)
     )
-    found = iast.self_training_loss(logits, labels, replace(tiny, self_training=settings))
+    found = iast.self_training_loss(logits, labels, changed(tiny, self_training=weights))
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -155,10 +154,8 @@ def discriminators(nets):
 def material(tiny, levels, seed=0):
     """Config, networks, SGD optimisers and a batch (source and target differ in size)."""
     torch.manual_seed(seed)
-    adversarial = replace(
-        tiny.adversarial, level_weights=SHIFTS[levels], auxiliary_weight=AUXILIARY
-    )
-    config = replace(tiny, adversarial=adversarial, train=replace(tiny.train, labelled_weight=0.6))
+    adversarial = {"level_weights": SHIFTS[levels], "auxiliary_weight": AUXILIARY}
+    config = changed(tiny, adversarial=adversarial, train={"labelled_weight": 0.6})
     nets = {f"discriminator{i}": OutputDiscriminator(CLASSES, (4, 6)) for i in range(levels)}
     nets = {"segmenter": Levels(levels).train()} | nets
     for net in nets.values():
@@ -247,8 +244,8 @@ def self_training(target, batch):
     ],
 )
 def test_adversarial_steps_by_hand(fabric, tiny, step, levels, on_target):
-    published = replace(tiny.self_training, entropy_weight=3.0, kld_weight=0.1)
-    config, nets, opts, batch = material(replace(tiny, self_training=published), levels)
+    published = changed(tiny, self_training={"entropy_weight": 3.0, "kld_weight": 0.1})
+    config, nets, opts, batch = material(published, levels)
     if on_target is None:
         batch.target_labels.fill_(255)
     expected = copy.deepcopy(nets)
@@ -296,7 +293,7 @@ def follow(loss, parameters):
 def test_confusion_reaches_the_backbone_with_the_right_sign(tiny, levels, level):
     _, nets, _, batch = material(tiny, levels, seed=4)
     discriminator, segmenter = discriminators(nets)[level], nets["segmenter"].eval()
-    parameters = [p for p in segmenter.backbone[0].parameters()]
+    parameters = list(segmenter.backbone[0].parameters())
 
     def domain_logits():
         return discriminator(probabilities(segmenter(batch.target_images)[level], None))
@@ -408,10 +405,8 @@ def test_every_method_takes_a_step(fabric, tiny, name):
     before = copy.deepcopy(nets)
     batch = Batch()
     if method.source:
-        batch.source_images, batch.source_labels = (
-            torch.randn(2, 3, 32, 32),
-            random_labels((2, 32, 32)),
-        )
+        batch.source_images = torch.randn(2, 3, 32, 32)
+        batch.source_labels = random_labels((2, 32, 32))
     if method.sees != "nothing":
         batch.target_images = torch.randn(2, 3, 32, 32)
         if method.sees != "images":

@@ -1,14 +1,12 @@
-"""AADA, ASS and WDA: scores, losses and steps by hand; budgets; runs that were killed."""
+"""AADA, ASS and WDA: scores, losses and steps by hand; budgets."""
 
 import copy
 import math
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from conftest import NATIVE, files, write_split
+from conftest import NATIVE, write_split
 from test_methods import (
     CLASSES,
     DISCRIMINATOR_RATE,
@@ -25,6 +23,7 @@ from test_methods import (
 from torch.nn import functional as F
 
 from labor_lib.annotation.oracle import Oracle
+from labor_lib.config import changed
 from labor_lib.errors import InputError
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.aada import aada_step
@@ -93,8 +92,8 @@ def test_select_asks_the_images_that_aada_ranks_highest(
     fabric, tiny, segmenter, make_folder, levels
 ):
     """Scores from the pictures' own pixels; the discriminator sees what it sees in training."""
-    adversarial = replace(tiny.adversarial, level_weights=(0.1,) * levels)
-    config, target = replace(tiny, adversarial=adversarial), make_folder(count=12, labels=False)
+    config = changed(tiny, adversarial={"level_weights": (0.1,) * levels})
+    target = make_folder(count=12, labels=False)
     discriminator = OutputDiscriminator(14, (8,))
     with torch.no_grad():
         for parameter in discriminator.parameters():
@@ -140,7 +139,7 @@ def test_random_images_follow_their_seed(fabric, tiny, segmenter, make_folder):
 
 def test_labelled_images_have_a_batch_of_their_own(fabric, tiny, make_folder):
     """The other batches stay as they are."""
-    folder, config = make_folder(count=6), replace(tiny, train=replace(tiny.train, flip=True))
+    folder, config = make_folder(count=6), changed(tiny, train={"flip": True})
 
     def batches(labelled):
         torch.manual_seed(0)
@@ -260,7 +259,7 @@ def test_every_class_has_a_discriminator_of_its_own():
 def rival(tiny, levels=1):
     """`material`, class discriminators and a labelled batch."""
     config, nets, opts, batch = material(tiny, levels)
-    rivals = replace(config.rivals, class_weight=CLASS_WEIGHT, tag_weight=TAG_WEIGHT)
+    rivals = {"class_weight": CLASS_WEIGHT, "tag_weight": TAG_WEIGHT}
     nets["class_discriminator"] = net = ClassDiscriminator(CLASSES, 8)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -269,14 +268,13 @@ def rival(tiny, levels=1):
     opts["class_discriminator"] = torch.optim.SGD(net.parameters(), DISCRIMINATOR_RATE)
     batch.labelled_images = torch.randn(2, 3, 16, 24)
     batch.labelled_labels = random_labels((2, 16, 24), 7)
-    return replace(config, rivals=rivals), nets, opts, batch
+    return changed(config, rivals=rivals), nets, opts, batch
 
 
 def means_by_hand(features, labels):
     """One (vector, class) list an image."""
-    small = (
-        labels[:, ::4, ::4] if labels.shape[-1] == 4 * features.shape[-1] else labels[:, ::2, ::2]
-    )
+    stride = labels.shape[-1] // features.shape[-1]
+    small = labels[:, ::stride, ::stride]
     return [
         [(f[:, own == c].mean(1), c) for c in own.unique().tolist() if c != 255]
         for f, own in zip(features, small, strict=True)
@@ -308,12 +306,8 @@ def judged(net, vectors, sign):
 def test_classwise_steps_by_hand(fabric, tiny, step):
     config, nets, opts, batch = rival(tiny)
     expected = copy.deepcopy(nets)
-    judge, segmenter, seen, kept = (
-        expected.pop("class_discriminator"),
-        expected["segmenter"],
-        [],
-        {},
-    )
+    judge, segmenter = expected.pop("class_discriminator"), expected["segmenter"]
+    seen, kept = [], {}
     segmenter.classifier.register_forward_hook(lambda _, i, o: seen.append((i[0], o)))
 
     def on_target(target):
@@ -426,42 +420,8 @@ def roots(tmp_path):
 
 
 def phases(tiny, fabric, roots, out, **settings):
-    config = replace(tiny, data=replace(tiny.data, embedded=False), evaluate_on="val")
+    config = changed(tiny, data={"embedded": False}, evaluate_on="val")
     return SegmentationPhases(config, out, roots, fabric, Progress(), **settings)
-
-
-def stopped(experiment, at: int):
-    """The run, killed in its step `at`."""
-    steps = []
-
-    def step(losses):
-        steps.append(losses)
-        if len(steps) == at:
-            raise KeyboardInterrupt
-
-    experiment.progress.step = step
-    return experiment
-
-
-@pytest.mark.parametrize("name", ["aada", "ass", "wda_points"])
-def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny, roots, name):
-    whole = phases(tiny, fabric, roots, tmp_path / "whole")
-    whole.run(resolve([name]), [0])
-    with pytest.raises(KeyboardInterrupt):  # 6 + 4 warm-up, 4 a stage: in the second stage
-        stopped(phases(tiny, fabric, roots, tmp_path / "killed"), 17).run(resolve([name]), [0])
-    assert list((tmp_path / "killed").rglob("stage2/unfinished.pt"))
-    phases(tiny, fabric, roots, tmp_path / "killed").run(resolve([name]), [0])
-    one, two = files(tmp_path / "whole"), files(tmp_path / "killed")
-    assert one.keys() == two.keys()
-    same = [path for path in one if path.endswith((".safetensors", ".npz", "trace.csv"))]
-    assert len(same) > 9
-    assert all(one[path] == two[path] for path in same)
-    pd.testing.assert_frame_equal(
-        *(
-            pd.read_csv(tmp_path / run / "results.csv").filter(regex="miou|iou_|per_image")
-            for run in ("whole", "killed")
-        )
-    )
 
 
 def test_what_rivals_pay(fabric, tmp_path, tiny, roots):
