@@ -35,9 +35,9 @@ def moved(before, after) -> bool:
     return any(not torch.equal(a, b) for a, b in pairs)
 
 
-def descend(loss, module, rate):
+def descend(loss, parameters, rate):
     """Plain gradient descent, in place."""
-    parameters = list(module.parameters())
+    parameters = list(parameters)
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -206,9 +206,9 @@ def adversarial_by_hand(nets, batch, weights, on_target=None):
         (F.softplus(d(s.detach())).mean() + F.softplus(-d(t.detach())).mean()) / 2
         for d, s, t in zip(discriminators(nets), *shown, strict=True)
     ]
-    descend(total, nets["segmenter"], RATE)
+    descend(total, nets["segmenter"].parameters(), RATE)
     for discriminator, loss in zip(discriminators(nets), of_discriminators, strict=True):
-        descend(loss, discriminator, DISCRIMINATOR_RATE)
+        descend(loss, discriminator.parameters(), DISCRIMINATOR_RATE)
     return supervised.item(), adversarial.item(), sum(of_discriminators).item()
 
 
@@ -272,7 +272,7 @@ def test_supervised_steps_by_hand(fabric, tiny, step, domains):
     images = [expected["segmenter"](getattr(batch, f"{domain}_images")) for domain in domains]
     labels = [getattr(batch, f"{domain}_labels") for domain in domains]
     parts = list(map(levelled, images, labels))
-    descend(sum(parts), expected["segmenter"], RATE)
+    descend(sum(parts), expected["segmenter"].parameters(), RATE)
     assert [losses[domain] for domain in domains] == pytest.approx(
         [part.item() for part in parts], rel=1e-5
     )
@@ -349,7 +349,7 @@ def test_loss_6_alone_parts_the_classifiers(discrepancy):
     assert losses["total"].item() == pytest.approx(losses["loss6"].item())
     scale = CLASSES if discrepancy == "l1" else 1  # the sum over classes, not their mean
     assert losses["loss6"].item() == pytest.approx(-scale * before, rel=1e-4)
-    descend(losses["loss6"], nn.ModuleList([selector.first, selector.second]), 1e-2)
+    descend(losses["loss6"], nn.ModuleList([selector.first, selector.second]).parameters(), 1e-2)
     assert apart() > before
 
 

@@ -334,7 +334,7 @@ def test_classwise_steps_by_hand(fabric, tiny, step):
         for name in ("source", "target")
     }
     of_judge = (judged(judge, held["source"], +1) + judged(judge, held["target"], -1)) / 2
-    descend(of_judge, judge, DISCRIMINATOR_RATE)
+    descend(of_judge, judge.parameters(), DISCRIMINATOR_RATE)
     names = ("source", "adversarial", "discriminator", "class_adversarial", "class_discriminator")
     assert [losses[name] for name in names] == pytest.approx(
         [*wanted, kept["loss"].item(), of_judge.item()], rel=1e-4
