@@ -12,8 +12,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from labor_lib.config import Where, changed, check_budget, configure, preset, with_network
 from labor_lib.errors import InputError, Waiting
-from labor_lib.runtime import home
+from labor_lib.runtime import Progress, home, make_fabric
 
 
 def _option(default: Any, text: str, kind: type = str, **settings):
@@ -30,11 +31,6 @@ class Training:
     precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
     out: str | None = _option(None, "run folder; by default in runs/")
     no_imagenet: bool = _option(False, "the network from random weights", bool)
-
-    def fabric(self):
-        from labor_lib.runtime import make_fabric
-
-        return make_fabric(self.device, self.precision)
 
     def folder(self, *default: str) -> Path:
         """The run folder; `default` is below the folder of runs."""
@@ -61,7 +57,6 @@ class Segmentation(Training):
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
         from labor_lib.annotation import read_noise
-        from labor_lib.config import changed, check_budget, preset, with_network
 
         config = preset(self.preset)
         if self.network:
@@ -79,11 +74,10 @@ class Segmentation(Training):
     def run(self, kind, config, methods, out: Path, command: str, **further):
         """Make the phases of a folder: kind is `SegmentationPhases`, or one of its kind."""
         from labor_lib.lab.segmentation import Roots
-        from labor_lib.runtime import Progress
 
         data = Path(self.data) if self.data else home() / "data"
         roots = Roots(data, self.source_root, self.target_root)
-        seeds, fabric = number_list(self.seeds), self.fabric()
+        seeds, fabric = number_list(self.seeds), make_fabric(self.device, self.precision)
         with Progress() as progress:
             phases = kind(config, out, roots, fabric, progress, command, self.annotator)
             return phases.run(methods, seeds, **further)
@@ -152,16 +146,14 @@ class Family(Training):
     network: str | None = _option(None, "for --shift folder", choices=("small", "resnet18"))
 
     def __call__(self, command: str) -> None:
-        from labor_lib.config import Where, configure
         from labor_lib.lab.classification import ClassificationPhases, print_summary
         from labor_lib.methods.registry import resolve
-        from labor_lib.runtime import Progress
 
         few = number_list(self.few, "--few") if self.few else []
         where = Where(self.root, self.source, self.target, self.repetition)
         config = configure(self.shift, where, self.network, few, not self.no_imagenet)
         methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
-        fabric, out = self.fabric(), self.folder("family", config.shift)
+        out, fabric = self.folder("family", config.shift), make_fabric(self.device, self.precision)
         with Progress() as progress:
             phases = ClassificationPhases(config, where, out, fabric, progress, command)
             table = phases.run(methods, seeds)
@@ -293,7 +285,6 @@ class Start:
 
     def config(self):
         """The settings that are given, on those of every project."""
-        from labor_lib.config import changed, with_network
         from labor_lib.lab import project
 
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:

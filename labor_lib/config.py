@@ -489,10 +489,9 @@ STYLES = ClassificationConfig(
     ),
 )
 
-FOLDER = ClassificationConfig(
+FOLDER = replace(
+    STYLES,
     shift="folder",
-    methods=GENERALISATION,
-    main=GENERALISATION,
     training=TrainingConfig(
         network="resnet18",
         dropout=0.5,
