@@ -40,6 +40,15 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same files; every network, selection and loss bit for bit."""
+    first, second = files(one), files(other)
+    assert first.keys() == second.keys()
+    same = [name for name in first if name.endswith((".safetensors", ".npz", "trace.csv"))]
+    assert len(same) >= 3
+    assert [name for name in same if first[name] != second[name]] == []
+
+
 def absent(why: str) -> None:
     if os.environ.get("LABOR_GOLDEN") == "must":
         pytest.fail(why)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import files
+from conftest import assert_same_run
 from torch import nn
 
 from labor_lib.__main__ import main
@@ -365,11 +365,7 @@ def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny_family, 
         made.run(resolve([method], made.config), [0])
     assert list((tmp_path / "killed").rglob("unfinished.pt"))
     run(fabric, tmp_path / "killed", shift, (method,))
-    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
-    assert whole.keys() == killed.keys()
-    same = [name for name in whole if name.endswith((".safetensors", "trace.csv"))]
-    assert len(same) >= 3
-    assert all(whole[name] == killed[name] for name in same)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_methods_start_from_the_same_weights(fabric, tiny_family):
