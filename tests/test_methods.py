@@ -65,22 +65,6 @@ def mean(values):
 
 
 # ------------------------------------------------------------------------------ cross-entropy
-def test_cross_entropy_of_both_outputs_by_loops():
-    torch.manual_seed(0)
-    main, auxiliary = torch.randn(2, 2, CLASSES, 3, 4) * 2
-    labels = random_labels((2, 6, 8))
-
-    def alone(logits):
-        known = pixels_of(enlarged(logits, (6, 8)), labels)
-        return mean(-math.log(p[k]) for p, k in known if k != 255)
-
-    assert source_only.pixel_cross_entropy(main, labels).item() == pytest.approx(
-        alone(main), rel=1e-5
-    )
-    found = source_only.segmentation_loss([main, auxiliary], labels, 0.3)
-    assert found.item() == pytest.approx(alone(main) + 0.3 * alone(auxiliary), rel=1e-5)
-
-
 # --------------------------------------------------------------------------------------- IAST
 @pytest.mark.parametrize("setting", ["paper_gta", "default", "loose"])
 def test_published_thresholds_and_labels(golden, setting):
@@ -105,20 +89,6 @@ def test_thresholds_at_their_limits():
     assert found[1] == pytest.approx(float(np.float16(0.6)))  # only the threshold itself
     probs = torch.tensor([[0.5, 0.5, 0.25], [0.25, 0.25, 0.5], [0.25, 0.25, 0.25]])[None, :, None]
     assert iast.pseudo_labels(probs, np.array([0.5, 0.51, 0.0])).tolist() == [[[0, 0, 255]]]
-
-
-def test_self_training_loss_adds_three_weighted_parts(tiny):
-    torch.manual_seed(2)
-    weights = {"label_weight": 0.7, "entropy_weight": 2.0, "kld_weight": 0.4}
-    logits, labels = torch.randn(2, CLASSES, 3, 3) * 2, random_labels((2, 6, 6))
-    everything = list(pixels_of(enlarged(logits, (6, 6)), labels))
-    expected = (
-        0.7 * mean(-math.log(p[k]) for p, k in everything if k != 255)
-        + 2.0 * mean(-sum(q * math.log(q) for q in p) / CLASSES for p, k in everything if k == 255)
-        + 0.4 * mean(-sum(map(math.log, p)) / CLASSES**2 for p, k in everything if k != 255)
-    )
-    found = iast.self_training_loss(logits, labels, changed(tiny, self_training=weights))
-    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 # -------------------------------------------------------------------------------- AdaptSegNet

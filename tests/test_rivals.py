@@ -15,7 +15,6 @@ from test_methods import (
     assert_same,
     cross_entropy,
     descend,
-    follow,
     levelled,
     material,
     random_labels,
@@ -30,14 +29,7 @@ from labor_lib.methods.aada import aada_step
 from labor_lib.methods.ass import ass_step, class_means
 from labor_lib.methods.classwise import class_domain_loss
 from labor_lib.methods.registry import METHODS, resolve
-from labor_lib.methods.wda import (
-    attended_features,
-    smooth_max,
-    tag_loss,
-    tags_of,
-    wda_points_step,
-    wda_tags_step,
-)
+from labor_lib.methods.wda import smooth_max, tag_loss, tags_of, wda_points_step, wda_tags_step
 from labor_lib.nets.discriminator import ClassDiscriminator, OutputDiscriminator
 from labor_lib.runtime import Progress
 from labor_lib.selection.candidates import Candidates
@@ -193,23 +185,6 @@ def test_tags_are_the_classes_of_labelled_pixels():
     assert tags_of(labels, 3).tolist() == [[True, False, True], [False] * 3]
 
 
-def test_attended_features_by_loops_and_without_gradient_to_the_attention():
-    torch.manual_seed(2)
-    features = torch.randn(2, 4, 2, 3, requires_grad=True)
-    logits = torch.randn(2, 3, 2, 3, requires_grad=True)
-    found = attended_features(features, logits)
-    for b in range(2):
-        for c in range(3):
-            weights = [math.exp(v) for v in logits[b, c].flatten().tolist()]
-            for f in range(4):
-                values = features[b, f].flatten().tolist()
-                expected = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-                assert found[b, c, f].item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    found.sum().backward()
-    assert features.grad.abs().min() > 0
-    assert logits.grad is None
-
-
 def test_class_means_by_loops():
     torch.manual_seed(3)
     features, labels = torch.randn(2, 4, 3, 4), random_labels((2, 12, 16), 5, void=0.5)
@@ -353,33 +328,6 @@ def test_aada_step_is_labors_with_images_of_its_own(fabric, tiny):
 
     adversarial_by_hand(expected, batch, SHIFTS[2], on_target)
     assert_same(nets, expected)
-
-
-@pytest.mark.parametrize("step", [ass_step, wda_tags_step])
-def test_class_confusion_reaches_the_backbone_with_the_right_sign(tiny, step):
-    """A step down the adversary's loss: target vectors look more like the source's."""
-    _, nets, _, batch = rival(tiny)
-    segmenter, judge = nets["segmenter"].eval(), nets["class_discriminator"]
-    parameters = list(segmenter.backbone[0].parameters())
-
-    def domain_logits():
-        if step is ass_step:
-            features = segmenter.backbone[1](segmenter.backbone[0](batch.labelled_images))
-            vectors, there = class_means(features, batch.labelled_labels, CLASSES)
-        else:
-            features = segmenter.backbone[1](segmenter.backbone[0](batch.target_images))
-            vectors = attended_features(features, segmenter.classifier(features))
-            there = tags_of(batch.target_labels, CLASSES)
-        return judge(vectors), there
-
-    def belief_in_source():
-        with torch.no_grad():
-            z, there = domain_logits()
-            return (1 - z.double().sigmoid())[there].mean().item()
-
-    before = belief_in_source()
-    follow(class_domain_loss(*domain_logits(), 0.0), parameters)
-    assert belief_in_source() > before
 
 
 @pytest.mark.parametrize(("step", "same"), [(wda_tags_step, True), (wda_points_step, False)])
