@@ -8,12 +8,13 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from labor_lib.config import Where, changed, check_budget, configure, preset, with_network
 from labor_lib.errors import InputError, Waiting
-from labor_lib.runtime import home
+from labor_lib.runtime import Progress, home, make_fabric
 
 
 def _option(default: Any, text: str, kind: type = str, **settings):
@@ -30,11 +31,6 @@ class Training:
     precision: str = _option("auto", "32-true, bf16-mixed or 16-mixed")
     out: str | None = _option(None, "run folder; by default in runs/")
     no_imagenet: bool = _option(False, "the network from random weights", bool)
-
-    def fabric(self):
-        from labor_lib.runtime import make_fabric
-
-        return make_fabric(self.device, self.precision)
 
     def folder(self, *default: str) -> Path:
         """The run folder; `default` is below the folder of runs."""
@@ -56,35 +52,32 @@ class Segmentation(Training):
     network: str | None = _option(None, "small or lite; the preset's by default")
     annotator: str = _option("oracle", "oracle, noisy, noisy:FILE.json, or store:PATH for people")
     evaluate_on: str | None = _option(None, "val: to choose settings by", choices=("test", "val"))
+    budget = points = None  # options of `run` alone
 
     def config(self):
         """The preset with the options' changes; raises InputError for values that make no sense."""
         from labor_lib.annotation import read_noise
-        from labor_lib.config import check_budget, preset, with_network
 
         config = preset(self.preset)
         if self.network:
             config = with_network(config, self.network)
-        budget = replace(config.budget, **_given(self.budgets_of_config()))
-        if self.no_imagenet:
-            config = replace(config, train=replace(config.train, imagenet=False))
-        changes = {"scene_seed": self.scene_seed, "evaluate_on": self.evaluate_on}
-        config = replace(config, budget=budget, **_given(changes))
+        config = changed(
+            config,
+            budget=_given(stages=self.stages, pixels=self.budget, points=self.points),
+            train={"imagenet": False} if self.no_imagenet else {},
+            **_given(scene_seed=self.scene_seed, evaluate_on=self.evaluate_on),
+        )
         check_budget(config)
         read_noise(self.annotator)  # before anything is drawn
         return config
 
-    def budgets_of_config(self) -> dict:
-        return {"stages": self.stages}
-
     def run(self, kind, config, methods, out: Path, command: str, **further):
         """Make the phases of a folder: kind is `SegmentationPhases`, or one of its kind."""
         from labor_lib.lab.segmentation import Roots
-        from labor_lib.runtime import Progress
 
         data = Path(self.data) if self.data else home() / "data"
         roots = Roots(data, self.source_root, self.target_root)
-        seeds, fabric = number_list(self.seeds), self.fabric()
+        seeds, fabric = number_list(self.seeds), make_fabric(self.device, self.precision)
         with Progress() as progress:
             phases = kind(config, out, roots, fabric, progress, command, self.annotator)
             return phases.run(methods, seeds, **further)
@@ -109,9 +102,6 @@ class Run(Segmentation):
         report = write_report(out)
         print_table(table)
         print(f"report: {report}")
-
-    def budgets_of_config(self) -> dict:
-        return {"stages": self.stages, "pixels": self.budget, "points": self.points}
 
 
 @dataclass
@@ -156,16 +146,14 @@ class Family(Training):
     network: str | None = _option(None, "for --shift folder", choices=("small", "resnet18"))
 
     def __call__(self, command: str) -> None:
-        from labor_lib.config import Where, configure
         from labor_lib.lab.classification import ClassificationPhases, print_summary
         from labor_lib.methods.registry import resolve
-        from labor_lib.runtime import Progress
 
         few = number_list(self.few, "--few") if self.few else []
         where = Where(self.root, self.source, self.target, self.repetition)
         config = configure(self.shift, where, self.network, few, not self.no_imagenet)
         methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
-        fabric, out = self.fabric(), self.folder("family", config.shift)
+        out, fabric = self.folder("family", config.shift), make_fabric(self.device, self.precision)
         with Progress() as progress:
             phases = ClassificationPhases(config, where, out, fabric, progress, command)
             table = phases.run(methods, seeds)
@@ -297,26 +285,20 @@ class Start:
 
     def config(self):
         """The settings that are given, on those of every project."""
-        from labor_lib.config import with_network
         from labor_lib.lab import project
 
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
             raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
         config = with_network(project.BASE, self.network)
         adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
-        steps = {
-            "source_steps": None if self.warm_up is None else self.warm_up - adversarial,
-            "adversarial_steps": adversarial,
-            "stage_steps": self.steps,
-            "imagenet": False if self.no_imagenet else None,
-        }
-        budget = {"stages": self.stages, "points": self.points}
-        return replace(
-            config,
-            preset="project",
-            train=replace(config.train, **_given(steps)),
-            budget=replace(config.budget, **_given(budget)),
+        train = _given(
+            source_steps=None if self.warm_up is None else self.warm_up - adversarial,
+            adversarial_steps=adversarial,
+            stage_steps=self.steps,
+            imagenet=False if self.no_imagenet else None,
         )
+        budget = _given(stages=self.stages, points=self.points)
+        return changed(config, preset="project", train=train, budget=budget)
 
 
 @dataclass
@@ -391,7 +373,8 @@ def _number(text: str, option: str) -> float:
         raise InputError(f"{option} '{text}': give numbers such as 10,20,40") from None
 
 
-def _given(changes: dict) -> dict:
+def _given(**changes) -> dict:
+    """Without the options that were not given."""
     return {name: value for name, value in changes.items() if value is not None}
 
 

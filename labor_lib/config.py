@@ -3,16 +3,11 @@
 A comment `paper:` gives the published value where ours differs, with its source.
 """
 
+import json
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 
-from labor_lib.errors import InputError
-
-
-def _chosen(choices: dict, what: str, name: str):
-    if name not in choices:
-        raise InputError(f"unknown {what} '{name}': choose one of {', '.join(choices)}")
-    return choices[name]
+from labor_lib.errors import InputError, one_of
 
 
 @dataclass(frozen=True)
@@ -175,45 +170,47 @@ class Config:
     evaluate_on: str = "test"  # "val" while settings are being chosen
 
     def as_dict(self) -> dict:
-        """Plain nested dictionaries and lists, as JSON stores them."""
-        return _listed(asdict(self))
+        """All settings, as JSON stores them."""
+        return _stored(self)
 
 
 STREETS = Config()
 
-SMOKE = Config(
+
+def changed(config, **changes):
+    """A configuration with other values; those of one of its parts are a dictionary, such as
+    `changed(STREETS, preset="own", train={"batch_size": 2})`."""
+    return replace(
+        config,
+        **{
+            name: replace(getattr(config, name), **value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        },
+    )
+
+
+def _sized(height: int, width: int) -> dict:
+    """The same size for images of the source, of the target and of the drawn streets."""
+    return dict.fromkeys(("source_size", "target_size", "drawn_size"), (height, width))
+
+
+SMOKE = changed(
+    STREETS,
     preset="smoke",
-    data=DataConfig(
-        source_size=(32, 64),
-        target_size=(32, 64),
-        drawn_size=(32, 64),
-        drawn_source=12,
-        drawn_train=8,
-        drawn_val=4,
-        drawn_test=4,
-    ),
-    train=TrainConfig(
+    data=_sized(32, 64) | dict(drawn_source=12, drawn_train=8, drawn_val=4, drawn_test=4),
+    train=dict(
         batch_size=2, source_steps=6, adversarial_steps=4, stage_steps=4, checkpoint_steps=2
     ),
-    self_training=SelfTrainingConfig(start=0.0),  # so short a training is never sure
-    selector=SelectorConfig(steps=4, batch_size=2),
+    self_training=dict(start=0.0),  # so short a training is never sure
+    selector=dict(steps=4, batch_size=2),
     spl_selector=SelectorConfig(steps=4, batch_size=2),
 )
 
-SMALL = replace(  # what the notebooks train where no finished run lies: shapes, not results
+SMALL = changed(  # what the notebooks train where no finished run lies: shapes, not results
     STREETS,
     preset="small",
-    data=replace(
-        STREETS.data,
-        source_size=(80, 160),
-        target_size=(80, 160),
-        drawn_size=(80, 160),
-        drawn_source=120,
-        drawn_train=60,
-        drawn_val=10,
-        drawn_test=30,
-    ),
-    train=replace(STREETS.train, source_steps=160, adversarial_steps=60, stage_steps=40),
+    data=_sized(80, 160) | dict(drawn_source=120, drawn_train=60, drawn_val=10, drawn_test=30),
+    train=dict(source_steps=160, adversarial_steps=60, stage_steps=40),
 )
 
 # What belongs to a network, beside the streets' settings of the optimiser and the adversary.
@@ -241,32 +238,20 @@ def with_network(config: Config, network: str) -> Config:
     adversary. Raises InputError with the choices for an unknown one."""
     if network == config.train.network:
         return config
-    own = _chosen(_NETWORKS, "network", network)
+    own = _NETWORKS[one_of("network", network, _NETWORKS)]
     data = {name: own.get(name, getattr(STREETS.data, name)) for name in ("mean", "std")}
     train = {name: own.get(name, getattr(STREETS.train, name)) for name in _OF_NETWORK}
-    return replace(
-        config,
-        data=replace(config.data, **data),
-        train=replace(config.train, network=network, **train),
-        adversarial=STREETS.adversarial,
-    )
+    train |= {"network": network}
+    return changed(config, data=data, train=train, adversarial=STREETS.adversarial)
 
 
 CAMVID = with_network(
-    replace(
+    changed(
         STREETS,
         preset="camvid",
-        data=replace(
-            STREETS.data,
-            target_layout="camvid",
-            class_set="camvid11",
-            drawn_train=0,  # the target is real
-            drawn_val=0,
-            drawn_test=0,
-            source_size=(180, 240),
-            target_size=(180, 240),
-            drawn_size=(180, 240),
-        ),
+        data=_sized(180, 240)
+        | dict(target_layout="camvid", class_set="camvid11")
+        | dict(drawn_train=0, drawn_val=0, drawn_test=0),  # the target is real
     ),
     "lite",
 )
@@ -274,40 +259,30 @@ CAMVID = with_network(
 # What notebook 10 trains where no finished run on photographs lies: on them, or without them on
 # drawn streets, with the photographs' network. Shapes, not results.
 _FEW_STEPS = {"source_steps": 80, "adversarial_steps": 30, "stage_steps": 25}
-SMALL_CAMVID = replace(
+SMALL_CAMVID = changed(
     CAMVID,
     preset="small-camvid",
-    data=replace(
-        CAMVID.data, source_size=(90, 120), target_size=(90, 120), drawn_size=(90, 120),
-        drawn_source=SMALL.data.drawn_source,
-    ),
-    train=replace(CAMVID.train, **_FEW_STEPS),
-)  # fmt: skip
-SMALL_LITE = with_network(SMALL, "lite")
-SMALL_LITE = replace(SMALL_LITE, preset="small-lite", train=replace(SMALL_LITE.train, **_FEW_STEPS))
+    data=_sized(90, 120) | dict(drawn_source=SMALL.data.drawn_source),
+    train=_FEW_STEPS,
+)
+SMALL_LITE = changed(with_network(SMALL, "lite"), preset="small-lite", train=_FEW_STEPS)
 
-CAMVID_FULL = replace(
+CAMVID_FULL = changed(
     CAMVID,
     preset="camvid-full",
-    data=replace(
-        CAMVID.data, source_size=(360, 480), target_size=(360, 480), drawn_size=(360, 480)
-    ),
-    train=replace(CAMVID.train, stage_steps=4 * CAMVID.train.stage_steps),
+    data=_sized(360, 480),
+    train=dict(stage_steps=4 * CAMVID.train.stage_steps),
 )
 
-CAMVID_DUSK = replace(  # a shift between real photographs: by day, at dusk
+CAMVID_DUSK = changed(  # a shift between real photographs: by day, at dusk
     CAMVID,
     preset="camvid-dusk",
-    data=replace(
-        CAMVID.data,
-        source_layout="camvid-day",
-        target_layout="camvid-dusk",
-        embedded=False,
-        one_root=True,
+    data=dict(
+        source_layout="camvid-day", target_layout="camvid-dusk", embedded=False, one_root=True
     ),
 )
 
-_PAPER = Config(
+GTA5 = Config(
     preset="gta5",
     data=DataConfig(
         class_set="cityscapes19",
@@ -333,7 +308,6 @@ _PAPER = Config(
         head_factor=10.0,
         weight_decay=5e-4,
         ramp_steps=0,
-        checkpoint_steps=1000,
     ),
     adversarial=AdversarialConfig(
         level_weights=(0.001, 0.0002), widths=(64, 128, 256, 512), learning_rate=1e-4
@@ -347,14 +321,10 @@ _PAPER = Config(
     ),
 )
 
-GTA5 = _PAPER
-
-SYNTHIA = replace(
-    _PAPER,
+SYNTHIA = changed(
+    GTA5,
     preset="synthia",
-    data=replace(
-        _PAPER.data, source_layout="synthia", class_set="synthia16", source_size=(760, 1280)
-    ),
+    data=dict(source_layout="synthia", class_set="synthia16", source_size=(760, 1280)),
 )
 
 PRESETS = {
@@ -368,7 +338,7 @@ PRESETS = {
 
 def preset(name: str) -> Config:
     """The preset called `name`; raises InputError with the choices where there is none."""
-    return _chosen(PRESETS, "preset", name)
+    return PRESETS[one_of("preset", name, PRESETS)]
 
 
 def check_budget(config: Config) -> None:
@@ -456,8 +426,8 @@ class ClassificationConfig:
 
     def as_dict(self) -> dict:
         """What fixes the results, as JSON stores it; more methods or labels extend a run."""
-        settings = _listed(asdict(self))
-        return {k: v for k, v in settings.items() if k not in ("few", "methods", "main")}
+        left_out = ("few", "methods", "main")
+        return {name: value for name, value in _stored(self).items() if name not in left_out}
 
 
 UNSUPERVISED = ("source_only", "adabn", "dann", "target")
@@ -485,12 +455,12 @@ CCSA_DIGITS = ClassificationConfig(
     ),
 )
 
-FONTS = replace(
+FONTS = changed(
     CCSA_DIGITS,
     shift="fonts",
     methods=("source_only", "dann", "finetune", "joint", "ccsa", "target"),
     main=(*FEW_LABELS, "target"),
-    training=replace(CCSA_DIGITS.training, steps=1000),
+    training=dict(steps=1000),
 )
 
 TEXTURED = ClassificationConfig(
@@ -503,7 +473,7 @@ TEXTURED = ClassificationConfig(
 )
 
 # DANN's own experiment: MNIST -> MNIST-M, from files of a folder.
-MNISTM = replace(TEXTURED, shift="mnistm", training=replace(TEXTURED.training, steps=5000))
+MNISTM = changed(TEXTURED, shift="mnistm", training=dict(steps=5000))
 
 STYLES = ClassificationConfig(
     shift="styles",
@@ -521,10 +491,9 @@ STYLES = ClassificationConfig(
     ),
 )
 
-FOLDER = ClassificationConfig(
+FOLDER = replace(
+    STYLES,
     shift="folder",
-    methods=GENERALISATION,
-    main=GENERALISATION,
     training=TrainingConfig(
         network="resnet18",
         dropout=0.5,
@@ -563,14 +532,14 @@ class Where:
 
 def shift_settings(shift: str) -> ClassificationConfig:
     """The settings of a shift; raises InputError with the choices where there is none."""
-    return _chosen(SHIFTS, "shift", shift)
+    return SHIFTS[one_of("shift", shift, SHIFTS)]
 
 
 def smaller(config: ClassificationConfig) -> ClassificationConfig:
     """A third of the steps, and 1 and 3 labels a class: shows shapes, not results."""
     t = config.training
     shorter = {name: getattr(t, name) // 3 for name in ("steps", "finetune_steps", "select_every")}
-    return replace(config, training=replace(t, **shorter), few=(1, 3))
+    return changed(config, training=shorter, few=(1, 3))
 
 
 def configure(
@@ -584,12 +553,12 @@ def configure(
     if network == "small":
         config = replace(config, training=FOLDER_SMALL)
     if not imagenet:
-        config = replace(config, training=replace(config.training, imagenet=False))
+        config = changed(config, training=dict(imagenet=False))
     if where.target:
         if where.source == where.target:
             raise InputError(f"--source and --target are both '{where.target}': give two domains")
-        last = replace(config.training, select_every=0)  # adaptation is scored at the last step
-        config = replace(config, methods=ADAPTATION, main=UNSUPERVISED, training=last)
+        last = dict(select_every=0)  # adaptation is scored at the last step
+        config = changed(config, methods=ADAPTATION, main=UNSUPERVISED, training=last)
     if few:
         if min(few) < 1:
             raise InputError("--few: give numbers of images from 1 on, such as 1,3,5,7")
@@ -600,25 +569,18 @@ def configure(
 # ------------------------------------------------------------------------------------ both
 
 
-def _listed(value):
-    """Tuples as lists, as JSON stores them."""
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return value
+def _stored(config) -> dict:
+    """A configuration as JSON stores it: plain nested dictionaries and lists."""
+    return json.loads(json.dumps(asdict(config)))
 
 
 def filled(example, values: dict):
     """A dataclass like `example` with `values` of a config.json; settings that are gone are left
     out, and those that an older file lacks keep their value of today."""
-    if not isinstance(values, dict):
-        raise InputError(f"config.json: {values!r} for {type(example).__name__}; restore the file")
     new = {}
     for name, value in values.items():
-        if not hasattr(example, name):
-            continue
-        if is_dataclass(getattr(example, name)):
-            value = filled(getattr(example, name), value)
-        new[name] = tuple(value) if isinstance(value, list) else value
+        if is_dataclass(getattr(example, name, None)):
+            new[name] = filled(getattr(example, name), value)
+        elif hasattr(example, name):
+            new[name] = tuple(value) if isinstance(value, list) else value
     return replace(example, **new)

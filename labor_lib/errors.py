@@ -1,5 +1,7 @@
 """The one exception that means: the input is at fault, and this is how to fix it."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Bad input from outside: a file, a folder, a setting.
@@ -13,6 +15,13 @@ class InputError(ValueError):
         # message; what was said there stands at its end
         said = message.rpartition("\nlabor_lib.errors.InputError: ")[2]
         super().__init__(" ".join(said.splitlines()))
+
+
+def one_of(what: str, name: str, known: Iterable[str]) -> str:
+    """The name; raises InputError with what there is where it is not among it."""
+    if name not in known:
+        raise InputError(f"unknown {what} '{name}': choose one of {', '.join(known)}")
+    return name
 
 
 class Waiting(InputError):

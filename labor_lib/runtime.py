@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import platform
 import random
 import sys
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # in a notebook, a widget
 
-from labor_lib.errors import InputError
+from labor_lib.errors import InputError, one_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -58,9 +57,8 @@ def best_precision(device: str) -> str:
 
 def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
     """Lightning Fabric on one device; raises InputError for what the machine lacks."""
-    for name, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise InputError(f"unknown {name} '{value}': choose one of {', '.join(known)}")
+    one_of("device", device, DEVICES)
+    one_of("precision", precision, PRECISIONS)
     device = best_device() if device == "auto" else device
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device, True):
@@ -153,7 +151,7 @@ def imagenet_weights(url: str) -> dict[str, Tensor]:
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits):
             raise InputError(f"{path}: not the file of {url}; remove it, or put that file there")
         return torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError) as error:
         raise InputError(
             f"ImageNet weights cannot be fetched or read ({str(error).splitlines()[0]}): put {url} "
             f"into {path.parent}, or pass --no-imagenet"

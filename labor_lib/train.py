@@ -14,7 +14,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import labor_lib.compat  # noqa: F401  (has to come before torchvision)
@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 
 from labor_lib.config import Config, TrainingConfig
 from labor_lib.data.segmentation import SegmentationFolder, joint_transform
-from labor_lib.errors import InputError
+from labor_lib.errors import InputError, one_of
 from labor_lib.nets import deeplab
 from labor_lib.nets.discriminator import OutputDiscriminator
 from labor_lib.runtime import derive_seed, seed_everything, writing
@@ -181,13 +181,12 @@ def ramp_and_decay(step: int, steps: int, ramp: int, power: float) -> float:
 
 def learning_rate_factor(progress: float, schedule: str) -> float:
     """ "dann": (1 + 10 p)^-0.75, "cosine": from 1 to 0, "constant": 1."""
-    if schedule == "dann":
-        return (1 + 10 * progress) ** -0.75
-    if schedule == "cosine":
-        return (1 + math.cos(math.pi * progress)) / 2
-    if schedule == "constant":
-        return 1.0
-    raise InputError(f"unknown schedule '{schedule}': choose dann, cosine or constant")
+    factors = {
+        "dann": (1 + 10 * progress) ** -0.75,
+        "cosine": (1 + math.cos(math.pi * progress)) / 2,
+        "constant": 1.0,
+    }
+    return factors[one_of("schedule", schedule, factors)]
 
 
 # ---------------------------------------------------------------- networks of segmentation
@@ -219,13 +218,9 @@ def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimi
         {"params": body, "lr": learning_rate},
         {"params": heads, "lr": learning_rate * settings.head_factor},
     ]
-    if settings.optimizer == "adamw":
-        opts = {"segmenter": torch.optim.AdamW(groups, weight_decay=settings.weight_decay)}
-    elif settings.optimizer == "sgd":
-        decay = settings.weight_decay
-        opts = {"segmenter": torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)}
-    else:
-        raise InputError(f"unknown optimizer '{settings.optimizer}': choose adamw or sgd")
+    make = {"adamw": torch.optim.AdamW, "sgd": partial(torch.optim.SGD, momentum=0.9)}
+    make = make[one_of("optimizer", settings.optimizer, make)]
+    opts = {"segmenter": make(groups, weight_decay=settings.weight_decay)}
     for name, net in nets.items():
         parameters = [p for p in net.parameters() if p.requires_grad]
         if name != "segmenter" and parameters:  # a teacher has none
@@ -247,17 +242,14 @@ class ShuffledBatches(Sampler[list[int]]):
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
-        epochs: dict[int, list[int]] = {}
+        @lru_cache(maxsize=2)
+        def order(epoch: int) -> list[int]:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
+            return torch.randperm(self.images, generator=generator).tolist()
+
         for step in range(self.start, self.steps):
-            indices = []
-            for place in range(step * self.batch_size, (step + 1) * self.batch_size):
-                epoch, position = divmod(place, self.images)
-                if epoch not in epochs:
-                    generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
-                    epochs[epoch] = torch.randperm(self.images, generator=generator).tolist()
-                indices.append(epochs[epoch][position])
-            epochs = {e: order for e, order in epochs.items() if e >= epoch}
-            yield indices
+            places = range(step * self.batch_size, (step + 1) * self.batch_size)
+            yield [order(place // self.images)[place % self.images] for place in places]
 
 
 class _Labelled(Dataset):
@@ -338,23 +330,18 @@ def prepare(images: Tensor, training: TrainingConfig, device, augment: bool = Fa
     augment: random crops, flips and colours, where the settings ask for them.
     """
     if augment and training.augment:
-        change = _augmentation(tuple(images.shape[-2:]))
+        change = v2.Compose(
+            [
+                v2.RandomResizedCrop(tuple(images.shape[-2:]), scale=(0.5, 1), antialias=True),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
         images = torch.stack([change(image) for image in images])
     images = images.to(device, memory_format=torch.channels_last)
     if images.dtype == torch.uint8:
         images = images / 255
     return (images - training.mean) / training.std
-
-
-@lru_cache
-def _augmentation(size: tuple[int, int]) -> v2.Transform:
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True),
-            v2.ColorJitter(0.4, 0.4, 0.4, 0.4),
-            v2.RandomHorizontalFlip(),
-        ]
-    )
 
 
 def classification_batches(

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib.config import SMOKE
+from labor_lib.config import SMOKE, changed
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import STREETS14
 from labor_lib.nets.deeplab import SmallDeepLab
@@ -39,6 +38,15 @@ def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its relative path; without a run's lock."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same files; every network, selection and loss bit for bit."""
+    first, second = files(one), files(other)
+    assert first.keys() == second.keys()
+    same = [name for name in first if name.endswith((".safetensors", ".npz", "trace.csv"))]
+    assert len(same) >= 3
+    assert [name for name in same if first[name] != second[name]] == []
 
 
 def absent(why: str) -> None:
@@ -82,10 +90,12 @@ def fabric():
 @pytest.fixture
 def tiny():
     """The smallest configuration: 16 x 32 pixels, two images a step, a short discriminator."""
-    data = replace(SMOKE.data, source_size=NATIVE, target_size=NATIVE, inference_batch=5)
-    train = replace(SMOKE.train, batch_size=2, ramp_steps=3)
-    adversarial = replace(SMOKE.adversarial, widths=(8,))  # more would not fit the pixels
-    return replace(SMOKE, data=data, train=train, adversarial=adversarial)
+    return changed(
+        SMOKE,
+        data={"source_size": NATIVE, "target_size": NATIVE, "inference_batch": 5},
+        train={"batch_size": 2, "ramp_steps": 3},
+        adversarial={"widths": (8,)},  # more would not fit the pixels
+    )
 
 
 def write_split(root: Path, layout: str, split: str, count: int, size=NATIVE, seed: int = 0):

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import assert_same_run
 from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -86,22 +86,9 @@ def out(finished, tmp_path) -> Path:
     return shutil.copytree(finished, tmp_path / "run")
 
 
-def weights(out: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {
-        str(path.relative_to(out)): load_file(path) for path in sorted(out.rglob("*.safetensors"))
-    }
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Bit for bit: every network, every selection, every score; times may differ."""
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name, tensors in first.items():
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, second[name][key]), f"{name}: {key}"
-    for path in one.rglob("selection.npz"):
-        with np.load(path) as a, np.load(other / path.relative_to(one)) as b:
-            assert all(np.array_equal(a[key], b[key]) for key in a)
+def assert_same_scores(one: Path, other: Path) -> None:
+    """Every number is the same but the times."""
+    assert_same_run(one, other)
     tables = [pd.read_csv(out / "results.csv").drop(columns=TIMES) for out in (one, other)]
     pd.testing.assert_frame_equal(*tables)
 
@@ -152,7 +139,7 @@ def test_killed_run_goes_on_to_the_same_numbers(tmp_path, data, finished, moment
     assert not (out / "seed0" / "ppl" / "stage3" / "phase.json").exists()
     again = labor(*arguments)
     assert again.returncode == 0, again.stderr
-    assert_same_run(finished, out)
+    assert_same_scores(finished, out)
 
 
 def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
@@ -163,8 +150,7 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
     methods = set(pd.read_csv(out / "results.csv")["method"])
     assert methods == {"source_only", "adabn", "iast", "ppl"}
     accepted(*smoke(data, tmp_path / "alone", "--methods", "iast"))
-    both, alone = (weights(folder / "seed0" / "iast") for folder in (out, tmp_path / "alone"))
-    torch.testing.assert_close(alone, both, rtol=0, atol=0)
+    assert_same_run(tmp_path / "alone/seed0/iast", out / "seed0/iast")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +162,6 @@ def test_more_methods_extend_a_run_and_change_no_number(tmp_path, data, out):
         (("--precision", "half"), "unknown precision 'half'"),
         (("--seeds", "one"), "--seeds 'one': give numbers such as 0"),
         (("--seeds", "4-0"), "--seeds '4-0'"),
-        (("--seeds", "1-"), "--seeds '1-'"),
         (("--stages", "0"), "--stages 0: give 1 to 1000"),
         (("--budget", "2.2"), "--budget 2.2: give a share"),
         (("--points", "2"), "--points 2: give at least one for each"),
@@ -234,7 +219,7 @@ def diverged(out: Path) -> None:
     [
         (None, ("--points", "12"), "settings.budget.points was 40, is 12; restore them, or pass"),
         (lambda out: (out / "config.json").unlink(), (), "config.json: missing, but"),
-        (lambda out: (out / "config.json").write_text("[]"), (), "config.json: damaged"),
+        (lambda out: (out / "config.json").write_text("[]"), (), "json: not the settings of a run"),
         (lambda out: (out / STAGE / "phase.json").write_text("{}"), (), "phase.json: damaged"),
         (lambda out: (out / STAGE / "phase.json").write_text(""), (), "phase.json: not JSON"),
         (another_network, (), "segmenter.safetensors: checkpoint of another architecture"),
@@ -278,7 +263,7 @@ def test_a_kill_in_a_stages_training_asks_nobody_twice(monkeypatch, data, finish
     accepted(*smoke(data, out, "--methods", "ppl"))
     assert (stage / "selection.npz").read_bytes() == asked
     assert questions == ["ppl/seed0/stage3"]
-    assert_same_run(finished, out)
+    assert_same_scores(finished, out)
 
 
 def test_other_images_are_refused_and_another_place_is_not(capsys, tmp_path, data, finished):
@@ -337,13 +322,12 @@ def test_paper_presets_take_a_step(fabric, tmp_path, name):
     write_dataset(source, name)
     for split in ("train", "val"):
         write_dataset(target, "cityscapes", split)
-    paper = presets.preset(name)
-    config = replace(
-        paper,
-        data=replace(paper.data, source_size=size, target_size=size, workers=0),
-        train=replace(paper.train, imagenet=False, adversarial_steps=2, stage_steps=1),
-        selector=replace(paper.selector, steps=1),
-        budget=replace(paper.budget, stages=1),
+    config = presets.changed(
+        presets.preset(name),
+        data={"source_size": size, "target_size": size, "workers": 0},
+        train={"imagenet": False, "adversarial_steps": 2, "stage_steps": 1},
+        selector={"steps": 1},
+        budget={"stages": 1},
     )
     roots = Roots(tmp_path, source, target)
     experiment = SegmentationPhases(config, tmp_path / "out", roots, fabric, Progress())
@@ -356,14 +340,10 @@ def test_paper_presets_take_a_step(fabric, tmp_path, name):
 
 def test_camvid_preset_on_real_photographs(fabric, tmp_path, shared):
     """Every photograph is read; training is a few steps at a quarter of the preset's size."""
-    camvid, smoke, size = presets.CAMVID, presets.SMOKE, (45, 60)
+    smoke, size = presets.SMOKE, (45, 60)
     sizes = {"source_size": size, "target_size": size, "drawn_size": size, "drawn_source": 8}
-    config = replace(
-        camvid,
-        data=replace(camvid.data, **sizes),
-        train=smoke.train,
-        selector=smoke.selector,
-        budget=replace(camvid.budget, stages=1),
+    config = presets.changed(
+        presets.CAMVID, data=sizes, train=smoke.train, selector=smoke.selector, budget={"stages": 1}
     )
     roots = Roots(tmp_path, None, shared / "data" / "camvid")
     experiment = SegmentationPhases(config, tmp_path / "out", roots, fabric, Progress())

@@ -7,7 +7,6 @@ import pytest
 import test_notebooks as rules
 from test_notebooks import FOLDER, library, markdown
 
-from labor_lib.lab.notebooks import measurements, opening_card
 from tools.notebooks import notebooks
 
 __all__ = ["library"]  # the fixture
@@ -24,10 +23,7 @@ def notes(monkeypatch):
 
 @each_note
 def test_a_card_before_and_a_way_back_behind(path):
-    card = BOOKS[path].cells[0].source
-    rows = re.findall(r"(?m)^\| \*\*(.+?)\*\* \| .+ \|$", card)
-    assert rows == ["Goal", "Read before", "Minutes", "Megabytes", "Leaves behind"]
-    assert card == opening_card(card, measurements(FOLDER), path.stem)
+    rules.assert_opening_card(path)
     texts = markdown(path)
     assert re.findall(r"(?m)^## .*$", "\n".join(texts))[-2:] == ["## What we saw", "## Next"]
     (main,) = FOLDER.glob(f"{path.stem[:2]}_*.ipynb")

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import files
+from conftest import assert_same_run
 from torch import nn
 
 from labor_lib.__main__ import main
-from labor_lib.config import CCSA_DIGITS, SHIFTS, STYLES, TEXTURED, Where
+from labor_lib.config import CCSA_DIGITS, SHIFTS, STYLES, TEXTURED, Where, changed
 from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
 from labor_lib.errors import InputError
@@ -93,13 +93,9 @@ def learn(fabric, monkeypatch, name, problem, make, config, steps=150):
     return accuracy(fabric, nets["net"], (problem.target_test,), config.training)
 
 
-PLANE = replace(
-    TEXTURED,
-    training=replace(
-        TEXTURED.training, mean=0.0, std=1.0, batch_size=32, learning_rate=0.01,
-        schedule="constant",
-    ),
-)  # fmt: skip
+PLANE = changed(
+    TEXTURED, training={"mean": 0.0, "std": 1.0, "batch_size": 32, "schedule": "constant"}
+)
 
 
 @pytest.mark.parametrize("name", ["dann", "finetune", "joint", "ccsa", "target", "adabn"])
@@ -132,15 +128,11 @@ def stripes(name: str, bond: int, seed: int, count: int = 160) -> Domain:
 def test_sagnet_learns_what_source_only_cannot(fabric, monkeypatch):
     sources = stripes("a", 1, 0), stripes("b", 1, 1)
     problem = lab.Problem(sources, sources, stripes("c", -1, 2))
-    training = replace(
-        STYLES.training, widths=(8, 8, 8), stride=1, steps=60, learning_rate=0.05, dropout=0.0,
-        select_every=0,
-    )  # fmt: skip
-    config = replace(STYLES, training=training, sagnet=replace(STYLES.sagnet, stages=1))
-    make = digits.build
+    small = {"widths": (8, 8, 8), "stride": 1, "dropout": 0.0, "select_every": 0}
+    config, make = changed(STYLES, training=small, sagnet={"stages": 1}), digits.build
 
     def net():
-        return make(training, 2, 3)
+        return make(config.training, 2, 3)
 
     alone = learn(fabric, monkeypatch, "source_only", problem, net, config, 60)
     found = learn(fabric, monkeypatch, "sagnet", problem, net, config, 60)
@@ -295,12 +287,12 @@ def tiny_family(monkeypatch):
     for shift in ("textured", "styles"):
         config = SHIFTS[shift]
         every = 2 if shift == "styles" else 0
-        training = replace(config.training, select_every=every, **TINY)
-        monkeypatch.setitem(SHIFTS, shift, replace(config, training=training, few=(1, 3)))
+        tiny = changed(config, training={"select_every": every, **TINY}, few=(1, 3))
+        monkeypatch.setitem(SHIFTS, shift, tiny)
 
 
 def experiment(fabric, out, shift="textured", **changes) -> lab.ClassificationPhases:
-    config = replace(SHIFTS[shift], **changes)
+    config = changed(SHIFTS[shift], **changes)
     return lab.ClassificationPhases(config, Where(), out, fabric, Progress())
 
 
@@ -373,11 +365,7 @@ def test_a_killed_run_ends_with_the_same_numbers(fabric, tmp_path, tiny_family, 
         made.run(resolve([method], made.config), [0])
     assert list((tmp_path / "killed").rglob("unfinished.pt"))
     run(fabric, tmp_path / "killed", shift, (method,))
-    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
-    assert whole.keys() == killed.keys()
-    same = [name for name in whole if name.endswith((".safetensors", "trace.csv"))]
-    assert len(same) >= 3
-    assert all(whole[name] == killed[name] for name in same)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_methods_start_from_the_same_weights(fabric, tiny_family):
@@ -394,10 +382,8 @@ def test_methods_start_from_the_same_weights(fabric, tiny_family):
 
 
 def test_finetuning_begins_where_source_only_ended(fabric, tmp_path, tiny_family):
-    config = SHIFTS["textured"]
-    config = replace(config, training=replace(config.training, finetune_steps=0), few=(1,))
-    made = lab.ClassificationPhases(config, Where(), tmp_path, fabric, Progress())
-    table = made.run(resolve(["finetune"], config), [0])
+    made = experiment(fabric, tmp_path, training={"finetune_steps": 0}, few=(1,))
+    table = made.run(resolve(["finetune"], made.config), [0])
     scores = table.set_index("method")["accuracy"]
     assert scores["finetune"] == scores["source_only"]
     weights = [tmp_path / f"seed0/{name}/net.safetensors" for name in ("source_only", "finetune-1")]
@@ -417,7 +403,7 @@ def test_settings_that_do_not_fit_are_refused(
 ):
     if "steps" in change:
         run(fabric, tmp_path, methods=(method,))
-    made = experiment(fabric, tmp_path, shift, training=replace(SHIFTS[shift].training, **change))
+    made = experiment(fabric, tmp_path, shift, training=change)
     with pytest.raises(InputError, match=message):
         made.run(resolve([method], made.config), [0])
     if "steps" in change:
@@ -446,8 +432,7 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
     where = Where(shared / "data/ccsa_digits")
     if not where.root.is_dir():
         pytest.skip("the CCSA split files are not on this machine")
-    training = replace(CCSA_DIGITS.training, steps=3, finetune_steps=2)
-    config = replace(CCSA_DIGITS, training=training, few=(1, 7))
+    config = changed(CCSA_DIGITS, training={"steps": 3, "finetune_steps": 2}, few=(1, 7))
     made = lab.ClassificationPhases(config, where, tmp_path, fabric, Progress())
     table = made.run(resolve(["all"], config), [0])
     assert len(table) == 2 * len(config.methods)

@@ -13,7 +13,7 @@ from test_pins import write_images
 
 from labor_lib import config as settings_of
 from labor_lib.__main__ import main
-from labor_lib.config import ADAPTATION, Where, configure
+from labor_lib.config import ADAPTATION, Where, changed, configure
 from labor_lib.data.classification import Domain
 from labor_lib.errors import InputError
 from labor_lib.lab.classification import ClassificationPhases, Data, Problem
@@ -40,8 +40,7 @@ def root(tmp_path, monkeypatch):
 
 def experiment(fabric, root, out, source="", target="", **changes) -> ClassificationPhases:
     where = Where(root, source, target)
-    config = configure("folder", where, "small", few=(1,))
-    config = replace(config, training=replace(config.training, **changes))
+    config = changed(configure("folder", where, "small", few=(1,)), training=changes)
     return ClassificationPhases(config, where, out, fabric, Progress())
 
 
@@ -174,9 +173,7 @@ def test_damaged_records_and_tables_are_told(fabric, root, tmp_path):
             ClassificationRun(out)
     path = out / "seed0/source_only/phase.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"method": "gone"}))
-    with pytest.raises(InputError, match=r"source_only/phase\.json: damaged; remove"):
-        run(fabric, root, out, "art", "photo", ("dann",))
-    assert not (out / "seed0/dann").exists()
+    assert run(fabric, root, out, "art", "photo", ("dann",))["method"].tolist() == ["dann"]
 
 
 def test_every_target_image_has_the_same_weight(fabric, root, tmp_path):

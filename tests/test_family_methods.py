@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_methods import descend
 from torch import nn
 from torch.nn import functional as F
 
@@ -79,9 +80,8 @@ def test_every_network_is_features_then_classifier(build, shape):
         if build is resnet18_net:  # stem, layers 1 and 2, as the authors cut
             assert early.shape == (2, 128, 8, 8)
             assert len(sagnet.early_affines(net, 2)) == 2 * (1 + 4 + 5)
-            style = sagnet.sagnet_networks(net, build(5), cut_after(2))[
-                "style"
-            ]  # the rest, its own
+            # the style network: the rest, with weights of its own
+            style = sagnet.sagnet_networks(net, build(5), cut_after(2))["style"]
             assert style(early).shape == (2, 5)
             assert not {*style.parameters()} & {*net.parameters()}
 
@@ -90,14 +90,9 @@ def test_every_network_is_features_then_classifier(build, shape):
     ("ask", "message"),
     [
         (lambda: make_pairs(torch.tensor([0]), torch.tensor([2]), 3, 0), "labelled images in both"),
-        (
-            lambda: sagnet.sagnet_networks(tiny_net(), tiny_net(1), cut_after(0)),
-            "stage 0, .* 2 times",
-        ),
-        (
-            lambda: sagnet.sagnet_networks(tiny_net(), tiny_net(1), cut_after(3)),
-            "stage 3, .* 2 times",
-        ),
+        (lambda: sagnet.draw_others(1, torch.device("cpu")), "use a batch of at least 2"),
+        (lambda: sagnet_parts(stages=0), "stage 0, .* 2 times"),
+        (lambda: sagnet_parts(stages=3), "stage 3, .* 2 times"),
     ],
 )
 def test_what_cannot_be_done_is_said(ask, message):
@@ -364,27 +359,21 @@ def test_pooled_step_is_domainbeds(fabric):
         m, v = z.mean(1, keepdim=True), z.var(1, keepdim=True)
         return m, v, (z - m) / (v + 1e-5).sqrt()
 
-    def descend(loss, parameters):
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            for p, g in zip(parameters, gradients, strict=True):
-                p -= 0.1 * g
-
     torch.manual_seed(5)
     weight = torch.rand(8, 1)
     m, v, c = vectors()
     other = torch.randperm(8)
     m, v = weight * m + (1 - weight) * m[other], weight * v + (1 - weight) * v[other]
     content = F.cross_entropy(plain.classifier(c * (v + 1e-5).sqrt() + m), batch.source_labels)
-    descend(content, list(plain.parameters()))
+    descend(content, plain.parameters(), 0.1)
     m, v, c = vectors()
     lied = (c[torch.randperm(8)] * (v + 1e-5).sqrt() + m).detach()
     of_style = F.cross_entropy(plain_style(lied), batch.source_labels)
-    descend(of_style, list(plain_style.parameters()))
+    descend(of_style, plain_style.parameters(), 0.1)
     m, v, c = vectors()
     lied = c[torch.randperm(8)].detach() * (v + 1e-5).sqrt() + m
     adversarial = -0.1 * plain_style(lied).log_softmax(1).mean()
-    descend(adversarial, list(plain.stages.parameters()))
+    descend(adversarial, plain.stages.parameters(), 0.1)
 
     assert losses["content"] == pytest.approx(content.item(), rel=1e-5)
     assert losses["style"] == pytest.approx(of_style.item(), rel=1e-5)
@@ -392,13 +381,3 @@ def test_pooled_step_is_domainbeds(fabric):
     for a, b in ((net, plain), (style, plain_style)):
         for found, wanted in zip(a.parameters(), b.parameters(), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("step", [sagnet.sagnet_step, sagnet.pooled_step])
-def test_a_batch_of_one_image_is_one_clear_line(fabric, step):
-    nets, opts, cfg = sagnet_parts()
-    if step is sagnet.pooled_step:
-        nets["style"] = nn.Linear(nets["net"].width, CLASSES)
-        nets["net"].eval()
-    with pytest.raises(InputError, match="use a batch of at least 2"):
-        step(fabric, nets, opts, tiny_batch(count=1), cfg)

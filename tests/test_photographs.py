@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from labor_lib.__main__ import main
-from labor_lib.config import CAMVID, CAMVID_DUSK, GTA5, SMOKE, preset, with_network
+from labor_lib.config import CAMVID, CAMVID_DUSK, GTA5, SMOKE, changed, preset, with_network
 from labor_lib.data import download
 from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
 from labor_lib.errors import InputError
@@ -71,8 +71,7 @@ def test_features_are_those_of_the_whole_network():
 
 
 def test_every_part_of_lite_learns():
-    config = with_network(SMOKE, "lite")
-    config = replace(config, train=replace(config.train, imagenet=False))
+    config = changed(with_network(SMOKE, "lite"), train={"imagenet": False})
     nets = build_nets(config, 11)
     optimizer = build_optimizers(nets, config, 1e-3)["segmenter"]
     body, heads = (group["params"] for group in optimizer.param_groups)
@@ -88,9 +87,6 @@ def test_weights_that_are_missing_or_others(monkeypatch, tmp_path):
     damaged.write_bytes(b"<html>")
     monkeypatch.setattr(lite, "_weights_file", lambda: damaged)
     with pytest.raises(InputError, match=r"weights\.pth: not the published .*force-reinstall"):
-        lite.LiteBackbone(imagenet=True)
-    monkeypatch.setattr(lite, "WEIGHTS_SHA256", hashlib.sha256(b"<html>").hexdigest())
-    with pytest.raises(InputError, match=r"weights\.pth: cannot be read"):
         lite.LiteBackbone(imagenet=True)
     monkeypatch.undo()
     monkeypatch.setattr(lite, "PACKAGE", "no-such-package")
@@ -132,7 +128,7 @@ def names(root, layout, split):
 
 def test_dusk_is_adapted_to_from_day(tmp_path):
     root = write_camvid(tmp_path / "camvid", DAY + DUSK)
-    domains = Domains(replace(CAMVID_DUSK), Roots(tmp_path, None, root), 0)
+    domains = Domains(CAMVID_DUSK, Roots(tmp_path, None, root), 0)
     assert domains.source.names == DAY
     assert domains.target.names == DUSK[:8]
     assert domains.evaluation.names == DUSK[10:]
@@ -173,9 +169,9 @@ def test_photographs_from_a_terminal(tmp_path, capsys, monkeypatch):
     """The preset at its smallest, from real folders, with and without ImageNet weights."""
     root = write_camvid(tmp_path / "camvid", DAY + DUSK)
     small = with_network(SMOKE, "lite")
-    tiny = replace(
+    tiny = changed(
         CAMVID_DUSK,
-        data=replace(CAMVID_DUSK.data, source_size=(64, 64), target_size=(64, 64)),
+        data={"source_size": (64, 64), "target_size": (64, 64)},
         train=replace(small.train, source_steps=1, adversarial_steps=1, stage_steps=1),
         selector=small.selector,
         self_training=small.self_training,

@@ -11,7 +11,6 @@ import hashlib
 import json
 import platform
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labor_lib.config import Where, configure, preset
+from labor_lib.config import Where, changed, configure, preset
 from labor_lib.drawn.digits import SHIFTS
 from labor_lib.drawn.streets import write_streets
 from labor_lib.drawn.styles import STYLES, draw_styles
@@ -113,7 +112,7 @@ def classification(folder: Path, shift: str, root: Path | None, source="", targe
     short = SHORT | ({"select_every": 3} if config.training.select_every else {})
     if shift == "folder":
         short |= {"size": 16, "batch_size": 4}
-    config = replace(config, training=replace(config.training, **short))
+    config = changed(config, training=short)
     fabric = make_fabric("cpu", "32-true")
     table = ClassificationPhases(config, where, folder, fabric, Progress()).run(
         resolve(["all"], config), [0]

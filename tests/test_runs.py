@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from labor_lib.config import SHIFTS, SMOKE, Where
+from labor_lib.config import SHIFTS, SMOKE, Where, changed
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
 from labor_lib.lab import runs
@@ -21,7 +21,7 @@ from labor_lib.methods.registry import CLASSIFICATION, resolve
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import Progress, load_weights, make_fabric
 
-TWO_STAGES = replace(SMOKE, budget=replace(SMOKE.budget, stages=2))
+TWO_STAGES = changed(SMOKE, budget={"stages": 2})
 
 
 @pytest.fixture(scope="module")
@@ -257,9 +257,7 @@ def finished(tmp_path_factory):
         ("fonts", ("finetune", "dann"), (0,)),
         ("styles", ("source_only",), (0,)),
     ):
-        config = SHIFTS[shift]
-        config = replace(config, training=replace(config.training, **few), few=(3,))
-        settings[shift] = config
+        settings[shift] = config = changed(SHIFTS[shift], training=few, few=(3,))
         out = home / "runs" / "family" / shift
         phases = ClassificationPhases(config, Where(), out, fabric, Progress())
         phases.run([CLASSIFICATION[name] for name in methods], list(seeds))

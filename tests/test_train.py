@@ -1,18 +1,19 @@
 """Batches, statistics, and a training that survives being killed."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from labor_lib import train
+from labor_lib.config import changed
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
+from labor_lib.methods.classwise import class_networks
 from labor_lib.methods.dacs import labor_teacher_step, teacher_networks
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import source_only_step
+from labor_lib.methods.wda import wda_points_step
 from labor_lib.runtime import derive_seed, make_fabric, seed_everything
 
 CPU = torch.device("cpu")
@@ -62,8 +63,8 @@ def numbers(images, batch_size, steps, seed):
 @pytest.mark.parametrize("cache", [True, False])
 def test_batches_are_normalised_and_keep_labels(fabric, tiny, make_folder, cache):
     folder = make_folder(count=5, cache=cache)
-    data = replace(tiny.data, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
-    config = replace(tiny, data=data, train=replace(tiny.train, flip=False))
+    data = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 1.0, 2.0)}
+    config = changed(tiny, data=data, train={"flip": False})
     stream = batches(fabric, config, folder, folder.label, steps=3, seed=4, batch_size=4)
     for places, (images, labels) in zip(numbers(5, 4, 3, 4), stream, strict=True):
         assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
@@ -71,7 +72,7 @@ def test_batches_are_normalised_and_keep_labels(fabric, tiny, make_folder, cache
         assert labels.shape == (4, 16, 32)
         for image, label, i in zip(images, labels, places, strict=True):
             pixels = folder.image(i).double().numpy() / 255
-            mean, std = np.array(data.mean), np.array(data.std)
+            mean, std = map(np.array, data.values())
             expected = (pixels - mean[:, None, None]) / std[:, None, None]
             np.testing.assert_allclose(image.numpy(), expected, rtol=0, atol=1e-6)
             np.testing.assert_array_equal(label.numpy(), folder.label(i).numpy())
@@ -112,7 +113,7 @@ def test_predict_is_the_main_output_softmaxed_at_full_size(fabric):
 def test_statistics_are_the_plain_mean_and_variance(fabric, tiny, pictures, count):
     """One layer on the images themselves; batches of ten, in the order in which they were read."""
     folder = pictures(count)
-    config = replace(tiny, data=replace(tiny.data, inference_batch=10))
+    config = changed(tiny, data={"inference_batch": 10})
     norm = nn.BatchNorm2d(3, momentum=0.37)
     norm(torch.randn(4, 3, 5, 5) + 9)  # statistics of something else
     estimate_statistics(fabric, nn.Sequential(norm), folder, config)
@@ -132,7 +133,7 @@ def test_statistics_come_from_a_sample_of_all_images(fabric, tiny, pictures):
     """The first images of a folder may be one city, or dusk: 200 of all of them, mixed."""
     folder = pictures(1000, size=(2, 2))
     folder.images[500:] = 255
-    config = replace(tiny, data=replace(tiny.data, inference_batch=20))
+    config = changed(tiny, data={"inference_batch": 20})
     norm = nn.BatchNorm2d(3)
     estimate_statistics(fabric, nn.Sequential(norm), folder, config)
     assert len(set(folder.read)) == len(folder.read) == 200
@@ -155,7 +156,8 @@ def material(make_folder):
 
 def fresh(config):
     seed_everything(7, "networks")
-    return train.build_nets(config, 14) | teacher_networks(config, 14)
+    more = teacher_networks(config, 14) | class_networks(config, 14)
+    return train.build_nets(config, 14) | more
 
 
 class Killed(Exception):
@@ -187,6 +189,7 @@ def run(fabric, config, material, checkpoint, step=labor_step, kill_at=None, ste
         (adaptsegnet_step, 5, 3),
         (source_only_step, 5, 3),
         (labor_teacher_step, 5, 3),
+        (wda_points_step, 5, 3),
     ],
 )
 def test_killed_training_ends_with_the_same_bits(
@@ -209,7 +212,7 @@ def test_killed_training_ends_with_the_same_bits(
 
 def test_training_in_bf16_follows_fp32(fabric, tiny, material, tmp_path):
     """Every published number comes from bf16 training."""
-    config = replace(tiny, train=replace(tiny.train, checkpoint_steps=1000))
+    config = changed(tiny, train={"checkpoint_steps": 1000})
     half = make_fabric("cpu", "bf16-mixed")
     _, whole, _ = run(fabric, config, material, None, labor_step, steps=12)
     nets, found, _ = run(half, config, material, None, labor_step, steps=12)
@@ -224,7 +227,7 @@ def test_training_in_bf16_follows_fp32(fabric, tiny, material, tmp_path):
 
 def test_step_function_gets_its_batch_and_its_rate(fabric, tiny, material, tmp_path):
     seen = []
-    config = replace(tiny, train=replace(tiny.train, head_factor=3.0, ramp_steps=2))
+    config = changed(tiny, train={"head_factor": 3.0, "ramp_steps": 2})
 
     def spy(fabric, nets, opts, batch, config):
         assert nets["segmenter"].training

@@ -212,11 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
     paths = [] if options.map else paths
     well = True
     try:
-        if (
-            paths
-            and not options.small
-            and not (home() / "runs" / "streets" / "results.csv").exists()
-        ):
+        finished = (home() / "runs" / "streets" / "results.csv").exists()
+        if paths and not (options.small or finished):
             raise InputError("runs/streets: no finished run; `make run` or `make table` first")
         for path in paths:
             well &= measure_small(path) if options.small else run_full(path)

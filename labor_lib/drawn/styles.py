@@ -177,34 +177,23 @@ def _byte(colour: np.ndarray) -> tuple[int, ...]:
 _DRAW = {"photo": _photo, "cartoon": _cartoon, "sketch": _sketch, "painting": _painting}
 
 
-def _looks(style: str, seed: int) -> np.ndarray:
-    """The look that belongs to each class in a style: 7 numbers from 0 to 6.
-
-    A look is the object's colour, in sketches the angle of its hatching.
-    """
-    order = np.random.default_rng(derive_seed("looks", seed)).permutation(len(CLASSES))
-    return np.roll(order, STYLES.index(style))
-
-
-def _worn(label: int, rng: np.random.Generator) -> int:
-    """Whose look an image of class `label` wears: mostly its own, else those of any class."""
-    return label if rng.random() < BOND else int(rng.integers(len(CLASSES)))
-
-
 def draw_styles(
     style: str, per_class: int, seed: int, size: int = 48
 ) -> tuple[np.ndarray, np.ndarray]:
     """One style: N x 3 x size x size uint8 and N labels int64, N = 7 per_class.
 
-    The looks depend on the seed, but a style differs from the others in those of every class.
+    A look is the object's colour, in sketches the angle of its hatching. The looks of the classes
+    depend on the seed, but a style differs from the others in those of every class.
     """
     rng = np.random.default_rng(derive_seed("styles", style, seed))
-    looks = _looks(style, seed)
+    order = np.random.default_rng(derive_seed("looks", seed)).permutation(len(CLASSES))
+    looks = np.roll(order, STYLES.index(style))  # of each class: a number from 0 to 6
     labels = np.repeat(np.arange(len(CLASSES)), per_class)
     images = np.empty((len(labels), 3, size, size), np.uint8)
     fine = size * _FINE
     for image, label in zip(images, labels, strict=True):
-        object_hue = (looks[_worn(int(label), rng)] + rng.uniform(-0.25, 0.25)) / len(CLASSES)
+        worn = label if rng.random() < BOND else rng.integers(len(CLASSES))
+        object_hue = (looks[worn] + rng.uniform(-0.25, 0.25)) / len(CLASSES)
         ground_hue = rng.random()
         points = _placed(CLASSES[label], fine, rng)
         drawn = _DRAW[style](points, float(object_hue), float(ground_hue), rng, fine)

@@ -15,9 +15,7 @@ keeps the weights with the best mean accuracy on held-out images of the *trainin
 scored on all images of the domain left out, which nothing before that has seen.
 """
 
-import hashlib
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -35,6 +33,7 @@ from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
+    images_digest,
     machine_record,
     read_phase,
     run_phases,
@@ -127,8 +126,7 @@ class Data:
         if len(classes) < 2:
             raise InputError(f"{where.root}: one class, '{classes[0]}'; give at least two")
         for name, domain in read.items():
-            texts = [f"{Path(path).name} {os.path.getsize(path)}" for path in domain.images]
-            self._files[name] = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+            self._files[name] = images_digest(list(map(Path, domain.images)))
         if sum(map(len, read.values())) * 3 * size**2 < MEMORY:
             return {name: domain.load() for name, domain in read.items()}
         return read
@@ -355,15 +353,14 @@ class ClassificationPhases:
     # ------------------------------------------------------------------------------ results
 
     def results(self) -> pd.DataFrame:
-        """A row for every finished phase in the folder; raises InputError for a damaged record."""
+        """A row for every finished phase in the folder, of the methods that there are."""
         rows = []
         for seed_folder in seed_folders(self.out).values():
             for path in seed_folder.rglob("phase.json"):
                 phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
-                scores = phase.pop("scores")
-                if phase["method"] not in CLASSIFICATION or not isinstance(scores, dict):
-                    raise InputError(f"{path}: damaged; remove {path.parent} and run again")
-                rows.append(phase | scores | {"precision": precision_of(self.fabric)})
+                scores = phase.pop("scores") | {"precision": precision_of(self.fabric)}
+                if phase["method"] in CLASSIFICATION:
+                    rows.append(phase | scores)
         table = pd.DataFrame(rows)
         if table.empty:
             return table

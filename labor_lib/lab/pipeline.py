@@ -9,6 +9,7 @@ phases; what they have in common is here.
     runs/NAME/seed0/...       a folder for each phase: networks, losses (trace.csv), phase.json
 """
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,14 +55,12 @@ class Phase:
 def in_order(phases: list[Phase]) -> list[Phase]:
     """The phases and all that they start from, each once, after what it starts from."""
     found: dict[Path, Phase] = {}
-
-    def add(phase: Phase) -> None:
-        if phase.start is not None and phase.start.path not in found:
-            add(phase.start)
-        found.setdefault(phase.path, phase)
-
     for phase in phases:
-        add(phase)
+        chain = [phase]
+        while chain[-1].start is not None:
+            chain.append(chain[-1].start)
+        for one in reversed(chain):
+            found.setdefault(one.path, one)
     return list(found.values())
 
 
@@ -102,6 +101,12 @@ def write_results(out: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def images_digest(paths: list[Path], sizes: bool = True) -> str:
+    """What identifies images: a digest of their files' names and, unless drawn, sizes."""
+    texts = [f"{path.name} {path.stat().st_size if sizes else ''}" for path in paths]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+
+
 def lock(out: Path) -> AcquireReturnProxy:
     """One run at a time in a folder; the lock goes with the process, however it ends."""
     out.mkdir(parents=True, exist_ok=True)
@@ -123,11 +128,7 @@ def finished(folder: Path) -> bool:
 def read_phase(folder: Path, *names: str) -> dict:
     """phase.json; raises InputError where it is damaged or lacks one of `names`."""
     phase = read_json(folder / "phase.json")
-    good = isinstance(phase, dict) and {"train_seconds", *names} <= phase.keys()
-    for name in ("scores", "iou") if good else ():
-        part = phase.get(name, {})
-        good &= isinstance(part, dict) and all(isinstance(v, int | float) for v in part.values())
-    if not good or not isinstance(phase["train_seconds"], int | float):
+    if not {"train_seconds", *names} <= set(phase):
         raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
     return phase
 
@@ -173,7 +174,7 @@ def machine_record(fabric, command: str) -> dict:
 
 
 def read_record(out: Path) -> dict:
-    """config.json of a run folder; raises InputError where it is missing or damaged.
+    """config.json of a run folder; raises InputError where it is missing or no run's.
 
     Files of version 1 have no command; those of classification hold their settings at top level.
     Where no annotator is named, the oracle answered.
@@ -181,17 +182,12 @@ def read_record(out: Path) -> dict:
     path = Path(out) / "config.json"
     if not path.exists():
         raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
-    try:
-        record = read_json(path)
-    except InputError:
-        record = None
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: damaged; restore it, or remove {out} and run again")
+    record = read_json(path)
     if "shift" in record:
         names = ("shift", "training", "dann", "ccsa", "sagnet", "validation")
         record["settings"] = {name: record.pop(name) for name in names if name in record}
-    if not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path}: not the settings of a run; remove {out} and run again")
+    if "settings" not in record:
+        raise InputError(f"{path}: not the settings of a run; restore it, or pass another folder")
     return {"command": "", "annotator": "oracle"} | record
 
 

@@ -51,14 +51,12 @@ from labor_lib.train import predict, prepare
 def read_table(out: Path, *columns: str) -> pd.DataFrame:
     """results.csv of a run folder; raises InputError where it is missing or damaged."""
     path = Path(out) / "results.csv"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the folder of a run, such as runs/streets")
     try:
         table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; give the folder of a run, such as runs/streets"
-        ) from None
-    except ValueError as error:  # empty or damaged
-        raise InputError(f"{path}: not a table ({error}); run again to write it anew") from None
+    except ValueError:  # empty or damaged
+        table = pd.DataFrame()
     if table.empty or not {"method", "seed", *columns} <= set(table.columns):
         raise InputError(f"{path}: not the results of a run; run again to write it anew")
     return table.astype({"method": str})

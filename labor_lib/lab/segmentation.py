@@ -12,10 +12,10 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
     confusions.npz                                       of every evaluation image, C x C pixels
 """
 
-import hashlib
+import itertools
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property, partial, reduce
+from functools import cached_property, lru_cache, partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
     finished,
+    images_digest,
     load_nets,
     machine_record,
     read_phase,
@@ -94,15 +95,15 @@ class Domains:
         self.config, self.roots = config, roots
         self.source_root, self.target_root = _find_roots(config, roots, scene_seed)
         data = config.data
-        self.source = self._open(self.source_root, data.source_layout, "train", data.source_size)
-        self.target = self._target("train", labels=False)
+        self.source = self._open("source", "train")
+        self.target = self._open("target", "train", labels=False)
         self.evaluation = None
         if LAYOUTS[data.target_layout].labels:
             split = config.evaluate_on
             if split == "test":
                 split = evaluation_split(self.target_root, data.target_layout)
-            self.evaluation = self._target(split)
-        self.oracle = Oracle(partial(self._target, "train"))
+            self.evaluation = self._open("target", split)
+        self.oracle = Oracle(partial(self._open, "target", "train"))
         self._annotator = annotator
 
     @cached_property
@@ -114,20 +115,18 @@ class Domains:
             config.budget.held_out,
         )  # fmt: skip
 
-    def _open(self, root: Path, layout: str, split: str, size, labels=True) -> SegmentationFolder:
-        data = self.config.data
+    def _open(self, domain: str, split: str, labels: bool = True) -> SegmentationFolder:
+        """A split of the "source" or the "target"."""
+        data, root = self.config.data, getattr(self, f"{domain}_root")
+        layout, size = getattr(data, f"{domain}_layout"), getattr(data, f"{domain}_size")
         return SegmentationFolder(
             root, layout, split, classes_of(data), size, labels=labels, cache=data.cache
         )
 
-    def _target(self, split: str, labels: bool = True) -> SegmentationFolder:
-        data = self.config.data
-        return self._open(self.target_root, data.target_layout, split, data.target_size, labels)
-
     @cached_property
     def labelled_target(self) -> SegmentationFolder:
         """The target's training images with their labels: to look at, never to train on."""
-        return self._target("train")
+        return self._open("target", "train")
 
     def check(self) -> None:
         """Decode every file once, or where files are not kept in memory some of each split, so that
@@ -145,9 +144,7 @@ class Domains:
                 continue
             real = self.roots.source if name == "source" else self.roots.target
             paths = getattr(self, name).paths
-            texts = [f"{path.name} {path.stat().st_size if real else ''}" for path in paths]
-            digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
-            found[name] = f"{len(paths)} images ({digest})"
+            found[name] = f"{len(paths)} images ({images_digest(paths, sizes=bool(real))})"
         return found
 
 
@@ -159,30 +156,24 @@ def drawn_folder(config: Config, data: Path, scene_seed: int) -> Path:
 
 def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Path]:
     """Source and target root, drawing the embedded benchmark where one is not given."""
-    if roots.source is not None and roots.target is not None:
-        return roots.source, roots.target
-    data = config.data
-    if data.one_root and roots.target is not None:
-        return roots.source or roots.target, roots.target
-    for name, needed in (
-        ("source", not (data.embedded or data.one_root)),
-        ("target", not data.embedded or data.target_layout != "cityscapes"),
+    data, target = config.data, roots.target
+    source = roots.source or (target if data.one_root else None)
+    if source and target:
+        return source, target
+    for name, root, drawn in (
+        ("source", source, data.embedded or data.one_root),
+        ("target", target, data.embedded and data.target_layout == "cityscapes"),
     ):
-        if needed and getattr(roots, name) is None:
+        if not (root or drawn):
             layout = getattr(data, f"{name}_layout")
             raise InputError(
                 f"preset '{config.preset}' needs --{name}-root: the folder of {layout}"
             )
-    source, target = write_streets(
-        drawn_folder(config, roots.data, scene_seed),
-        scene_seed=scene_seed,
-        size=data.drawn_size,
-        source=data.drawn_source,
-        train=data.drawn_train,
-        val=data.drawn_val,
-        test=data.drawn_test,
-    )
-    return roots.source or source, roots.target or target
+    names = ("size", "source", "train", "val", "test")
+    settings = {name: getattr(data, f"drawn_{name}") for name in names}
+    folder = drawn_folder(config, roots.data, scene_seed)
+    drawn = write_streets(folder, scene_seed=scene_seed, **settings)
+    return source or drawn[0], target or drawn[1]
 
 
 # ----------------------------------------------------------------------------------- the phases
@@ -195,10 +186,9 @@ class SegmentationPhases:
         self, config: Config, out: Path, roots: Roots, fabric, progress, command="",
         annotator: str = "oracle",
     ):  # fmt: skip
-        self.config, self.out, self.roots = config, Path(out), roots
-        self.annotator = annotator
+        self.config, self.out, self.roots, self.annotator = config, Path(out), roots, annotator
         self.fabric, self.progress, self.command = fabric, progress, command
-        self._domains: tuple[int | None, Domains | None] = (None, None)
+        self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
 
     def run(self, methods: list[Method], seeds: list[int], **further) -> pd.DataFrame:
         """Make what is missing of these methods and seeds; returns and writes all results.
@@ -240,15 +230,11 @@ class SegmentationPhases:
         phases = [self.stage(m, seed, n) for seed in seeds for m in methods for n in numbers]
         return run_phases(self.out, phases, record, self.results, self.progress)
 
-    def domains(self, seed: int) -> Domains:
-        """One seed's images in memory at a time."""
-        if self._domains[0] != seed:
-            domains = Domains(
-                self.config, self.roots, self.config.scene_seed + seed, self.annotator
-            )
-            domains.check()
-            self._domains = (seed, domains)
-        return self._domains[1]
+    def _domains(self, seed: int) -> Domains:
+        scene_seed = self.config.scene_seed + seed
+        domains = Domains(self.config, self.roots, scene_seed, self.annotator)
+        domains.check()
+        return domains
 
     def folder(self, seed: int, *names: str) -> Path:
         return self.out.joinpath(f"seed{seed}", *names)
@@ -543,14 +529,9 @@ class SegmentationPhases:
 
     def results(self) -> pd.DataFrame:
         """A row for every finished stage in the folder, methods in the registry's order."""
-        seeds = seed_folders(self.out)
-        rows = [
-            row
-            for method in METHODS.values()
-            for seed, folder in seeds.items()
-            for row in self._rows(method, seed, folder)
-        ]
-        return pd.DataFrame(rows)
+        pairs = itertools.product(METHODS.values(), seed_folders(self.out).items())
+        rows = (self._rows(method, seed, folder) for method, (seed, folder) in pairs)
+        return pd.DataFrame(itertools.chain.from_iterable(rows))
 
     def _rows(self, method: Method, seed: int, seed_folder: Path) -> list[dict]:
         rows = []

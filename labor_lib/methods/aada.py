@@ -10,7 +10,7 @@ from torch import Tensor
 from labor_lib.config import Config
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.source_only import segmentation_loss
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch, Nets
 
 
 def labelled_loss(nets: Nets, batch: Batch, config: Config) -> Tensor:
@@ -23,9 +23,7 @@ def labelled_loss(nets: Nets, batch: Batch, config: Config) -> Tensor:
     return config.train.labelled_weight * loss
 
 
-def aada_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def aada_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """AdaptSegNet's step and the labelled images."""
 
     def target_loss(_) -> Tensor:

@@ -5,7 +5,7 @@ Streets differ in colour and texture, but their layouts are alike: so the discri
 softmax output, not the features. Domain labels: source 0, target 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch
 
 SOURCE, TARGET = 0.0, 1.0
 
@@ -42,30 +42,24 @@ def probabilities(level: Tensor, size: tuple[int, int] | None) -> Tensor:
 
 
 def adaptsegnet_step(
-    fabric,
-    nets: Nets,
-    opts: Optimizers,
-    batch: Batch,
-    config: Config,
-    target_loss: Callable[[Sequence[Tensor]], Tensor] | None = None,
+    fabric, nets, opts, batch: Batch, config: Config, target_loss: Callable | None = None
 ) -> dict[str, float]:
     """One update of the segmenter, then one of the discriminators (one a level).
 
-    `target_loss` adds a loss on the target logits: labelled pixels in LabOR, pseudo labels in IAST.
-    We leave the outputs of the small network at its own stride before the discriminator; the
-    two-level network's are upsampled to the image, as published.
+    `target_loss` adds a loss, of the levels of target logits: labelled pixels in LabOR, pseudo
+    labels in IAST. We leave the outputs of the small network at its own stride before the
+    discriminator; the two-level network's are upsampled to the image, as published.
     """
     weights = config.adversarial.level_weights
     whole = len(weights) > 1
     size_source = batch.source_images.shape[-2:] if whole else None
     size_target = batch.target_images.shape[-2:] if whole else None
     segmenter, names = nets["segmenter"], [f"discriminator{i}" for i in range(len(weights))]
-    discriminators = [nets[name] for name in names]
     parts: dict[str, Tensor] = {}
 
     # 1. the segmenter, with the discriminators held still
-    for discriminator in discriminators:
-        discriminator.requires_grad_(False)
+    for name in names:
+        nets[name].requires_grad_(False)
     opts["segmenter"].zero_grad()
     source_levels = segmenter(batch.source_images)
     parts["source"] = segmentation_loss(
@@ -74,8 +68,8 @@ def adaptsegnet_step(
     fabric.backward(parts["source"])
     target_levels = segmenter(batch.target_images)
     parts["adversarial"] = sum(
-        weight * adversarial_loss(discriminator(probabilities(level, size_target)))
-        for weight, discriminator, level in zip(weights, discriminators, target_levels, strict=True)
+        weight * adversarial_loss(nets[name](probabilities(level, size_target)))
+        for weight, name, level in zip(weights, names, target_levels, strict=True)
     )
     on_target = parts["adversarial"]
     if target_loss is not None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.methods.aada import labelled_loss
 from labor_lib.methods.classwise import Vectors, classwise_step
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Vectors:
@@ -29,9 +29,7 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Vectors:
     return sums / pixels.clamp(min=1)[..., None], pixels > 0
 
 
-def ass_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def ass_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """AADA's step and the semantic-level adversary on its labelled images."""
 
     def of_source(features: Tensor, logits: Tensor) -> Vectors:

@@ -14,7 +14,7 @@ from labor_lib.config import Config
 from labor_lib.methods.adaptsegnet import SOURCE, TARGET, adaptsegnet_step
 from labor_lib.nets import deeplab
 from labor_lib.nets.discriminator import ClassDiscriminator
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch, Nets
 
 Vectors = tuple[Tensor, Tensor]  # B x C x F, and which of them are there: B x C booleans
 
@@ -50,13 +50,7 @@ def class_domain_loss(domain_logits: Tensor, present: Tensor, domain: float) -> 
 
 
 def classwise_step(
-    fabric,
-    nets: Nets,
-    opts: Optimizers,
-    batch: Batch,
-    config: Config,
-    of_source: Callable[..., Vectors],
-    of_target: Callable[..., tuple[Tensor, Vectors]],
+    fabric, nets, opts, batch: Batch, config: Config, of_source: Callable, of_target: Callable
 ) -> dict[str, float]:
     """AdaptSegNet's step with a further loss and the classes' adversary on the target.
 

@@ -16,7 +16,7 @@ from labor_lib.labels import IGNORE
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.nets import deeplab
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch, Nets
 
 
 class MeanTeacher(nn.Module):
@@ -135,9 +135,7 @@ def mixed_loss(nets: Nets, batch: Batch, config: Config, asked: Tensor | None = 
     return loss
 
 
-def dacs_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def dacs_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """One update on a source batch and on a batch mixed from both domains."""
     opts["segmenter"].zero_grad()
     # 1. the mixed batch, labelled by the teacher
@@ -152,9 +150,7 @@ def dacs_step(
     return {"source": source.item(), "mixed": mixed.item()}
 
 
-def labor_teacher_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def labor_teacher_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """LabOR's step (losses 1 to 4) and DACS's mixed batch with the answers in it.
 
     Not in the paper: it shows what self-training adds to the asked labels.

@@ -20,7 +20,7 @@ from labor_lib.labels import IGNORE
 from labor_lib.methods.adaptsegnet import adaptsegnet_step
 from labor_lib.methods.source_only import pixel_cross_entropy
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers, image_batches, predict
+from labor_lib.train import Batch, image_batches, predict
 
 
 def update_thresholds(
@@ -126,9 +126,7 @@ def self_training_loss(logits: Tensor, labels: Tensor, config: Config) -> Tensor
     )
 
 
-def iast_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def iast_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """AdaptSegNet's step plus self-training on the target batch.
 
     The authors train without the adversary in this phase; here it goes on, so that the row

@@ -9,7 +9,7 @@ No code was published; what the paper leaves open is said where it is decided.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from labor_lib.methods.mcd import l1_discrepancy, parameter_similarity
 from labor_lib.methods.source_only import pixel_cross_entropy, segmentation_loss
 from labor_lib.nets.deeplab import upsample
 from labor_lib.runtime import seed_everything
-from labor_lib.train import Batch, Labels, Nets, Optimizers, segmentation_batches, train
+from labor_lib.train import Batch, Labels, segmentation_batches, train
 
 
 class PixelSelector(nn.Module):
@@ -77,24 +77,19 @@ def selector_loss(
     return {"loss5": taught, "loss6": pushed, "total": taught + settings.weight * pushed}
 
 
-def selector_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, settings: SelectorConfig
-) -> dict[str, float]:
+def selector_step(fabric, nets, opts, batch: Batch, settings: SelectorConfig) -> dict[str, float]:
     """One update of both classifiers; also reports the share of the mask in this batch."""
     selector, pseudo = nets["selector"], batch.target_labels
     first, second = selector(batch.target_images)
     losses = selector_loss(selector, first, second, pseudo, settings)
     opts["selector"].zero_grad()
-    fabric.backward(losses["total"])
+    fabric.backward(losses.pop("total"))
     opts["selector"].step()
     size = pseudo.shape[-2:]
     with torch.no_grad():
         mask = inconsistency_mask(upsample(first, size), upsample(second, size))
-    return {
-        "loss5": losses["loss5"].item(),
-        "loss6": losses["loss6"].item(),
-        "mask_share": mask.float().mean().item(),
-    }
+    losses["mask_share"] = mask.float().mean()
+    return {name: value.item() for name, value in losses.items()}
 
 
 def train_selector(
@@ -127,12 +122,7 @@ def train_selector(
 
 
 def labor_step(
-    fabric,
-    nets: Nets,
-    opts: Optimizers,
-    batch: Batch,
-    config: Config,
-    further_loss: Callable[[Sequence[Tensor]], Tensor] | None = None,
+    fabric, nets, opts, batch: Batch, config: Config, further_loss: Callable | None = None
 ) -> dict[str, float]:
     """Losses 1 (source), 2 (asked target pixels) and 3 (adversary), then 4 (discriminator).
 

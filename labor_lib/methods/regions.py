@@ -19,7 +19,7 @@ from labor_lib.labels import IGNORE
 from labor_lib.methods.labor import labor_step
 from labor_lib.methods.source_only import segmentation_loss
 from labor_lib.selection.record import Selection
-from labor_lib.train import Batch, Labels, Nets, Optimizers
+from labor_lib.train import Batch, Labels
 
 GROWN = 128  # is added to a label that nobody gave for this very pixel; at most 127 classes
 
@@ -119,10 +119,8 @@ def choose_tolerance(
     best = (0.0, float("nan"))
     for tolerance in settings.tolerances:
         counts = [
-            held_back(_pixels(folder, i), positions, answers, tolerance, settings.radius)
-            for i, (positions, answers) in enumerate(
-                zip(known.positions, known.answers, strict=True)
-            )
+            held_back(_pixels(folder, i), *asked, tolerance, settings.radius)
+            for i, asked in enumerate(zip(known.positions, known.answers, strict=True))
         ]
         covered, agreed = map(sum, zip(*counts, strict=True))
         if covered == 0 or agreed / covered < settings.purity:
@@ -150,9 +148,7 @@ def filled_label(
     return spread(_pixels(folder, index), positions, answers, tolerance, radius, elsewhere)
 
 
-def filled_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def filled_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """LabOR's step, and cross-entropy on the filled-in labels, a mean of their own.
 
     The asked pixels are few and hard; in one mean they would drown among the others.

@@ -51,68 +51,48 @@ class Style:
 
 @dataclass(frozen=True)
 class Method:
-    """What one row of a table is: its step, and what it may know of the target.
-
-    sees        "nothing", "images", "pseudo" labels, "points", "pixels", "few" labelled images,
-                "tags" (which classes are in an image), "class points" (one of each), or "all"
-    source      whether its steps take source images
-    trains_as   the method whose networks it shares, where only the evaluation differs
-    adapts      whether it ends with the target's BatchNorm statistics
-    networks    builds its further networks. Segmentation: (config, classes) -> networks by name;
-                classification: (net, a second one of its kind, config) -> networks by name
-    parameters  classification: (nets, config) -> parameters of further optimisers by name
-    style       how figures draw it; by default what `sees` suggests
-
-    Segmentation, after the warm-up that all methods share:
-    warm_up       "adversarial", or "source_more" (source labels alone, at equal steps), or "":
-                  none; then the first stage has the warm-up's steps too, and asks at random
-    rule          of `selection.rules`, for methods that ask a person; of `selection.images` for
-                  those that ask whole images
-    selector      the field of `Config` with the pixel selector's settings, where it has one
-    whole_mask    whether it asks the whole mask (capped) instead of a budget
-    pixels        share of an image instead of the configuration's
-    points        of an image over all stages, instead of the configuration's
-    fill          labels that nobody gave: "regions" round the answers, "pseudo" labels elsewhere
-    steps_factor  times the configuration's stage steps
-    scored        the network that is evaluated
-    control       answers a question about another method; "all" does not stand for it
-    arena         stands in the comparison of choices of pixels; nor does "all" stand for it
-    rival         another paper's way to use few labels; nor does "all" stand for it. Not for
-                  people: their sheet asks for pixels
-
-    Classification:
-    settings     the field of `ClassificationConfig` with its settings
-    pairs        whether its batches are pairs of source and target images
-    begins_with  the method whose last weights it starts from
-    steps        the field of `TrainingConfig` with the number of its steps
-    """
+    """What one row of a table is: its step, and what it may know of the target."""
 
     name: str
     title: str
     step: Step
+    # "nothing", "images", "pseudo" labels, "points", "pixels", "few" labelled images, "tags" (which
+    # classes are in an image), "class points" (one of each), or "all"
     sees: str = "nothing"
-    source: bool = True
-    trains_as: str = ""
-    adapts: bool = False
+    source: bool = True  # whether its steps take source images
+    trains_as: str = ""  # the method whose networks it shares, where only the evaluation differs
+    adapts: bool = False  # whether it ends with the target's BatchNorm statistics
+    # builds further networks by name: of segmentation from (config, classes), of classification
+    # from (net, a second one of its kind, config)
     networks: Callable[..., Nets] | None = None
-    parameters: Callable[..., dict[str, list[nn.Parameter]]] | None = None
-    style: Style | None = None
+    style: Style | None = None  # how figures draw it; by default what `sees` suggests
+
+    # Segmentation, after the warm-up that all methods share: "adversarial", or "source_more"
+    # (source labels alone, at equal steps), or "": none; then the first stage has the warm-up's
+    # steps too, and asks at random
     warm_up: str = "adversarial"
-    rule: str = ""
-    selector: str = ""
-    whole_mask: bool = False
-    pixels: float | None = None
-    points: int | None = None
-    fill: tuple[str, ...] = ()
-    steps_factor: int = 1
-    scored: str = "segmenter"
+    rule: str = ""  # of `selection.rules`, or where whole images are asked of `selection.images`
+    selector: str = ""  # field of `Config` with the pixel selector's settings, where it has one
+    whole_mask: bool = False  # whether it asks the whole mask (capped) instead of a budget
+    pixels: float | None = None  # share of an image instead of the configuration's
+    points: int | None = None  # of an image over all stages, instead of the configuration's
+    fill: tuple[str, ...] = ()  # labels nobody gave: "regions" round answers, "pseudo" elsewhere
+    steps_factor: int = 1  # times the configuration's stage steps
+    scored: str = "segmenter"  # the network that is evaluated
+    # "all" stands for none of these: a control, which answers a question about another method; one
+    # of the comparison of choices of pixels; another paper's way to use few labels, which is not
+    # for people: their sheet asks for pixels
     control: bool = False
     arena: bool = False
     rival: bool = False
-    settings: str = ""
-    pairs: bool = False
-    begins_with: str = ""
-    steps: str = "steps"
+
+    # Classification
+    # (nets, config) -> parameters of further optimisers by name
+    parameters: Callable[..., dict[str, list[nn.Parameter]]] | None = None
+    settings: str = ""  # the field of `ClassificationConfig` with its settings
+    pairs: bool = False  # whether its batches are pairs of source and target images
+    begins_with: str = ""  # the method whose last weights it starts from
+    steps: str = "steps"  # the field of `TrainingConfig` with the number of its steps
 
     @property
     def asks(self) -> bool:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.labels import IGNORE
 from labor_lib.nets.deeplab import upsample
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -30,45 +30,30 @@ def segmentation_loss(levels: Sequence[Tensor], labels: Tensor, auxiliary_weight
     return main + auxiliary_weight * sum(auxiliary)
 
 
-def source_only_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
-    """One update on source labels alone."""
-    levels = nets["segmenter"](batch.source_images)
-    loss = segmentation_loss(levels, batch.source_labels, config.adversarial.auxiliary_weight)
-    opts["segmenter"].zero_grad()
-    fabric.backward(loss)
-    opts["segmenter"].step()
-    return {"source": loss.item()}
-
-
-def supervised_target_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
-    """One update on target labels alone."""
-    levels = nets["segmenter"](batch.target_images)
-    loss = segmentation_loss(levels, batch.target_labels, config.adversarial.auxiliary_weight)
-    opts["segmenter"].zero_grad()
-    fabric.backward(loss)
-    opts["segmenter"].step()
-    return {"target": loss.item()}
-
-
 def supervised_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
+    fabric, nets, opts, batch: Batch, config: Config, domains=("source", "target")
 ) -> dict[str, float]:
     """One update on source labels and target labels, the domains normalised separately.
 
     No adversary: with every target label there is nothing left for it to guess.
     """
-    weight = config.adversarial.auxiliary_weight
+    losses = {}
     opts["segmenter"].zero_grad()
-    # 1. source
-    source = segmentation_loss(nets["segmenter"](batch.source_images), batch.source_labels, weight)
-    fabric.backward(source)
-    # 2. target
-    target = segmentation_loss(nets["segmenter"](batch.target_images), batch.target_labels, weight)
-    fabric.backward(target)
-    # 3. one step for both
+    for domain in domains:
+        levels = nets["segmenter"](getattr(batch, f"{domain}_images"))
+        labels = getattr(batch, f"{domain}_labels")
+        loss = segmentation_loss(levels, labels, config.adversarial.auxiliary_weight)
+        fabric.backward(loss)
+        losses[domain] = loss.item()
     opts["segmenter"].step()
-    return {"source": source.item(), "target": target.item()}
+    return losses
+
+
+def source_only_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
+    """One update on source labels alone."""
+    return supervised_step(fabric, nets, opts, batch, config, domains=("source",))
+
+
+def supervised_target_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
+    """One update on target labels alone."""
+    return supervised_step(fabric, nets, opts, batch, config, domains=("target",))

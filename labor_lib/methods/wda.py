@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from labor_lib.config import Config
 from labor_lib.methods.classwise import Vectors, classwise_step
 from labor_lib.methods.source_only import pixel_cross_entropy
-from labor_lib.train import Batch, Nets, Optimizers
+from labor_lib.train import Batch
 
 
 def tags_of(labels: Tensor, classes: int) -> Tensor:
@@ -53,7 +53,7 @@ def attended_features(features: Tensor, logits: Tensor) -> Tensor:
 
 
 def wda_tags_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config, points: bool = False
+    fabric, nets, opts, batch: Batch, config: Config, points: bool = False
 ) -> dict[str, float]:
     """AdaptSegNet's step, L_c and L_adv^C. points: also cross-entropy where the labels are."""
 
@@ -74,8 +74,6 @@ def wda_tags_step(
     return classwise_step(fabric, nets, opts, batch, config, of_source, of_target)
 
 
-def wda_points_step(
-    fabric, nets: Nets, opts: Optimizers, batch: Batch, config: Config
-) -> dict[str, float]:
+def wda_points_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:
     """The same with the points' places."""
     return wda_tags_step(fabric, nets, opts, batch, config, points=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet101_Weights, resnet101
 
-from labor_lib.errors import InputError
+from labor_lib.errors import one_of
 from labor_lib.nets.lite import LiteBackbone
 from labor_lib.runtime import imagenet_weights
 
@@ -172,13 +172,12 @@ def from_adaptsegnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def build(network: str, classes: int, *, imagenet: bool = False) -> nn.Module:
     """A segmentation network by its name in the configuration."""
-    if network == "small":
-        return SmallDeepLab(classes)
-    if network == "resnet101":
-        return ResNetDeepLab(classes, imagenet=imagenet)
-    if network == "lite":
-        return SmallDeepLab(classes, backbone=LiteBackbone(imagenet))
-    raise InputError(f"unknown network '{network}': choose small, lite or resnet101")
+    make = {
+        "small": lambda: SmallDeepLab(classes),
+        "lite": lambda: SmallDeepLab(classes, backbone=LiteBackbone(imagenet)),
+        "resnet101": lambda: ResNetDeepLab(classes, imagenet=imagenet),
+    }
+    return make[one_of("network", network, make)]()
 
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:

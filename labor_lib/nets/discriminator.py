@@ -18,9 +18,6 @@ class OutputDiscriminator(nn.Sequential):
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2)]
         super().__init__(*layers, nn.Conv2d(widths[-1], 1, 4, 2, 1))
 
-    def forward(self, probabilities: Tensor) -> Tensor:
-        return super().forward(probabilities)
-
 
 class ClassDiscriminator(nn.Sequential):
     """One for each class: B x classes x features -> B x classes domain logits, target positive.

@@ -119,12 +119,9 @@ def _finished(root: Path, config: StreetsConfig) -> bool:
     record = root / "streets.json"
     if not record.is_file():
         raise InputError(f"{root} holds something else: choose another folder or empty it")
+    found = json.loads(record.read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(asdict(config)))
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        differs = [f"{k} is {found[k]} there, {v} here" for k, v in wanted.items() if found[k] != v]
-    except (ValueError, LookupError, TypeError):
-        raise InputError(f"{record} cannot be read: delete {root} to draw it again") from None
+    differs = [f"{k} is {found[k]} there, {v} here" for k, v in wanted.items() if found[k] != v]
     if differs:
         raise InputError(
             f"{root} holds streets drawn otherwise ({'; '.join(differs)}): choose another folder "
