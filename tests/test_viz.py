@@ -105,6 +105,20 @@ def test_budget_curve_shows_means_and_spreads(table, axis, factor):
     assert r"<b>\$x" in legend_texts(figure)
 
 
+def test_two_budgets_side_by_side_without_the_empty_range(table):
+    figure = viz.budget_curve(table, ("clicks", "pixels"))
+    left, right = figure.axes
+    assert ("clicks" in left.get_xlabel(), "pixels" in right.get_xlabel()) == (True, True)
+    assert (left.get_ylabel(), right.get_ylabel()) == ("mIoU in %", "")
+    assert left.get_ylim()[0] == right.get_ylim()[0] == 25 - 1  # below source only
+    assert left.get_ylim()[1] > 71
+    assert legend_texts(figure)[::3] == ["supervised, source + target: 71.0", "source only: 25.0"]
+    low = table.assign(miou=table["miou"].where(table["method"] != "ppl", 10.0))
+    assert viz.budget_curve(low, ("clicks", "pixels")).axes[0].get_ylim()[0] == 10 - 1
+    high = table[table["method"] != "source_only"]
+    assert viz.budget_curve(high, ("clicks", "pixels")).axes[0].get_ylim()[0] > 40
+
+
 def test_class_heatmap_shows_the_last_stage(table):
     axes = viz.class_heatmap(table).axes[0]
     values = axes.collections[0].get_array()

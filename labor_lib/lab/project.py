@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -33,6 +32,7 @@ from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
 from labor_lib.lab.pipeline import differences, finished, read_phase
+from labor_lib.lab.report import PAGES
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
@@ -219,12 +219,7 @@ class Project:
                 with writing(place / "overlays" / f"{name}.jpg") as temporary:
                     overlay.save(temporary, "JPEG", quality=85)
                 shown.append({"name": name, "size": size, "shares": _shares(label, classes.names)})
-        template = jinja2.Template(
-            Path(__file__).with_name("predictions.html.jinja").read_text(encoding="utf-8"),
-            autoescape=True, trim_blocks=True, lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )  # fmt: skip
-        page = template.render(
+        page = PAGES.get_template("predictions.html.jinja").render(
             project=self, shown=shown, quote=quote, agreement=self.agreement(), title=_title(self),
             colours=dict(zip(classes.names, classes.palette.tolist(), strict=True)),
         )  # fmt: skip

@@ -263,34 +263,57 @@ def class_handles(class_set: ClassSet, found: Sequence[int] | None = None) -> li
 
 
 @styled
-def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU") -> Figure:
+def budget_curve(
+    table: pd.DataFrame, axis: str | Sequence[str] = "clicks", score: str = "mIoU"
+) -> Figure:
     """mIoU over what was asked, a connected point a stage, error bars one standard deviation.
 
     table: results.csv. axis: "clicks", "pixels" or "seconds" (of a person; where only bounds are
     known, a line runs from the least to the most). score: what the column `miou` holds, for titles.
     Methods that ask nothing, and those that are given everything, are horizontal lines at the mIoU
     of their last stage.
+    Two axes stand side by side. Their mIoU begins at the best method without target labels, or
+    below it where one that asks is lower; the legend says how high the horizontal lines are.
     """
-    name = "seconds of a person" if axis == "seconds" else axis
+    names = (axis,) if isinstance(axis, str) else axis
+    width, step, right = (0.6, 0, 0.69) if len(names) == 1 else (0.265, 0.3, 0.65)
     figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI)  # a constrained layout takes twice the time
-    axes = figure.add_axes((0.07, 0.13, 0.6, 0.78))
-    handles = []
+    for place, name in enumerate(names):
+        axes = figure.add_axes((0.07 + step * place, 0.13, width, 0.78))
+        handles = _draw_curves(axes, table, name, score, cut=len(names) > 1)
+        axes.set_ylabel("" if place else axes.get_ylabel())
+    # full supervision on top, as in the plot
+    place = {"loc": "center left", "bbox_to_anchor": (right, 0.5)}
+    figure.legend(handles=handles[::-1], handlelength=3.2, labelspacing=0.6, **place)
+    return figure
+
+
+def _draw_curves(axes: Axes, table: pd.DataFrame, axis: str, score: str, cut: bool) -> list[Line2D]:
+    """One axis of `budget_curve`; returns the entries of its legend."""
+    name = "seconds of a person" if axis == "seconds" else axis
+    handles, free, asked = [], [], []
     for method in _in_order(table["method"]):
         rows, style = table[table["method"] == method], style_of(method)
-        look = {"color": style.colour, "linestyle": style.line}
+        look, label = {"color": style.colour, "linestyle": style.line}, short_title(method)
         if family_of(method) in ("none", "all"):
             look["linewidth"] = 1.9 if method == "supervised" else 1.4
-            axes.axhline(last_stage(rows)["miou"].mean(), zorder=1, **look)
+            mean = last_stage(rows)["miou"].mean()
+            axes.axhline(mean, zorder=1, **look)
+            label += f": {mean:.1f}" if cut else ""
+            free += [mean] if family_of(method) == "none" else []
         else:
             look |= markers(style) | {"markersize": 8, "linewidth": 1.8}
             stages = rows.groupby("stage")
             budget, scores = stages[f"{axis}_per_image"].mean(), stages["miou"]
             spread = scores.std() if rows["seed"].nunique() > 1 else None
             axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=3, **look)
+            asked.append(scores.mean().min())
             if axis == "seconds":
                 most = stages["most_seconds_per_image"].mean()
                 axes.hlines(scores.mean(), budget, most, color=style.colour, lw=1, zorder=2)
-        handles.append(Line2D([], [], label=short_title(method), **look))
+        handles.append(Line2D([], [], label=label, **look))
+    if cut and free and asked:
+        axes.set_ylim(bottom=min(max(free), *asked) - 1)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
@@ -299,10 +322,7 @@ def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU")
     axes.set_title(f"{plain(score)} against {name}")
     axes.grid(axis="y", **GRID)
     axes.set_axisbelow(True)
-    # full supervision on top, as in the plot
-    place = {"loc": "center left", "bbox_to_anchor": (0.69, 0.5)}
-    figure.legend(handles=handles[::-1], handlelength=3.2, labelspacing=0.6, **place)
-    return figure
+    return handles
 
 
 @styled
