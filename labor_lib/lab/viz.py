@@ -281,7 +281,9 @@ def budget_curve(
     for place, name in enumerate(names):
         axes = figure.add_axes((0.07 + step * place, 0.13, width, 0.78))
         handles = _draw_curves(axes, table, name, score, cut=len(names) > 1)
-        axes.set_ylabel("" if place else axes.get_ylabel())
+        if place:  # the same scale as at the left
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
     # full supervision on top, as in the plot
     place = {"loc": "center left", "bbox_to_anchor": (right, 0.5)}
     figure.legend(handles=handles[::-1], handlelength=3.2, labelspacing=0.6, **place)
