@@ -10,8 +10,6 @@ CULLING = --MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cul
 SMALL = LABOR_RUN=small OMP_NUM_THREADS=1
 NBMAKE = $(SMALL) $(PY) -m pytest -q --nbmake --nbmake-timeout=360
 SOLUTIONS = $(SMALL) $(PY) -m tools.solutions
-# exercises and links to other notebooks need JupyterLab
-NO_EXERCISES = --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
 .PHONY: run table camvid arena family lab dashboard annotate notebooks slides test test-unit test-notebooks \
 	test-streets test-family test-browser test-package lint bench clean
@@ -48,8 +46,8 @@ family: $(READY)  ## image classification: every method and shift, five seeds; c
 lab: $(READY)  ## the notebooks, in JupyterLab, on this machine only
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
 
-dashboard: $(READY)  ## the comparison as a page without code, on this machine only
-	$(PY) -m voila notebooks/09_compare.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING) $(NO_EXERCISES)
+dashboard: $(READY)  ## the result of a run, its pictures and numbers as a page, on this machine only
+	$(PY) -m voila notebooks/dashboard.ipynb --Voila.ip=127.0.0.1 --port=8866 $(CULLING)
 
 # the folder of a project, or of another run that asks people; answers are kept under the name ANNOTATOR
 FOLDER ?=

@@ -155,14 +155,28 @@ def test_report_shows_the_table(out, tmp_path, no_png):
     assert report.write_report(out) == out / "report.html"
     text = text_of(out / "report.html")
     assert "16.0 (0.78 %) 4.0 4 s 63.0 ± 3.6 3 −8.0 ± 2.6 40 points 3.0 min" in text
-    assert "LabOR PPL, 4 clicks an image: 63.0 of 71.0 % mIoU" in text
+    reached = "With 4 clicks an image LabOR PPL reaches 63.0 of the 71.0 % mIoU of full supervision"
+    assert text.startswith(f"Results: smoke {reached}; without target labels the best is 23.0. A")
+    tiles = re.findall(r"(\S+ ± \S+) % mIoU, ", text)  # a number for each kind of labels
+    assert tiles == ["23.0 ± 3.0", "63.0 ± 3.6", "65.0 ± 1.0", "71.0 ± 1.0"]
     missing = re.findall(r"Not shown: \S*nowhere", text)
-    assert len(missing) == 1 + 2  # predictions; what SPL and PPL ask
+    assert len(missing) == 2 + 2  # predictions, first and all; what SPL and PPL ask
+    assert text.endswith("(cpu, 32). torch 2.0")
     for scores, headline in (
-        ({"source_only": [20.0], "iast": [40.0]}, "IAST's pseudo labels (UDA): 40.0 % mIoU"),
-        ({"spl": [65.0]}, "LabOR SPL, whole mask, 32 clicks an image: 65.0 % mIoU"),
+        (
+            {"source_only": [20.0], "iast": [40.0]},
+            "IAST's pseudo labels (UDA) reaches 40.0 % mIoU. A",
+        ),
+        (
+            {"spl": [65.0]},
+            "With at least 32 clicks an image LabOR SPL, whole mask reaches 65.0 % mIoU. A",
+        ),
+        (
+            {"ppl": [60.0], "iast": [40.0]},
+            "PPL reaches 60.0 % mIoU; without target labels the best is 40.0.",
+        ),
     ):
-        text = text_of(report.write_report(folder_with(tmp_path / headline[:4], rows(scores))))
+        text = text_of(report.write_report(folder_with(tmp_path / headline[:8], rows(scores))))
         assert headline in text
         assert "nan" not in text
 
@@ -233,10 +247,12 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     page = (run / "report.html").read_text(encoding="utf-8")  # written by the run
     assert "Not shown" not in page
     pictures = re.findall(r'<img src="data:image/png;base64,[^"]{1000,}" alt="[^"]{20,}">', page)
-    assert len(pictures) == page.count("<img") == 9
+    assert len(pictures) == page.count("<img") == 8
     assert not re.search(r"<(script|link|iframe)|://|url\(", page)
     links = re.findall(r'<a href="#(\w+)"', page)
-    assert links
+    assert len(links) == 2 + 7  # figures but the first, the table and the reading
+    for part in ("lead", "table", "reading"):  # of the dashboard, where a link leads nowhere
+        assert "href" not in report.render(SegmentationRun(run), part)
     assert all(f'id="{link}"' in page for link in links)
     one = Selection((32, 64), [np.array([3])], [np.array([1], np.uint8)])
     one.save(run / "seed0/spl/stage1/selection.npz")
@@ -244,7 +260,28 @@ def test_report_stands_alone_and_a_missing_or_foreign_file_costs_one_picture(run
     text = text_of(report.write_report(run))
     assert "asked 1 images, but there are 8 now" in text
     assert "masks.npz: no such file" in text
-    assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 9 - 2
+    assert (run / "report.html").read_text(encoding="utf-8").count("<img") == 8 - 2
+
+
+def test_the_worst_the_median_and_the_best_image(run):
+    """By intersection over union of the classes in each image, counted from its prediction."""
+    opened = SegmentationRun(run)
+    folder = opened.domains(0).evaluation
+    scores = []
+    for index, guess in enumerate(opened.predictions("ppl", 0, list(range(len(folder))))):
+        truth = folder.label(index).numpy()
+        guess = np.where(truth == 255, 255, guess)
+        hits = [((guess == k) & (truth == k)).sum() / ((guess == k) | (truth == k)).sum()
+                for k in np.unique(truth[truth != 255])]  # fmt: skip
+        scores.append(100 * np.mean(hits))
+    order = np.argsort(scores)
+    expected = [
+        (f"{word}: {scores[k]:.0f} % mIoU", k)
+        for word, k in zip(("worst", "median", "best"), order[[0, 2, 3]], strict=True)
+    ]
+    assert report._by_score(opened, "ppl", 0) == expected
+    (run / f"seed0/ppl/stage{opened.stages}/confusions.npz").unlink()
+    assert report._by_score(opened, "ppl", 0) == [("first", 0), ("middle", 1), ("last", 3)]
 
 
 PAGE = "# Title\n<!-- results:smoke -->\nold\n<!-- /results:smoke -->\nend <!-- results:x -->\n"

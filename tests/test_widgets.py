@@ -23,7 +23,7 @@ from test_extend import SECTIONS
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.scene import ASKED_COLOUR, ERROR_COLOUR, MASK_COLOUR, PICTURE_WIDTH, Scene
-from labor_lib.lab.ui import controls, widgets
+from labor_lib.lab.ui import controls, dashboard, widgets
 from labor_lib.lab.ui import explorer as counting
 from labor_lib.lab.ui.prototypes import prototypes_of
 from labor_lib.labels import IGNORE, STREETS14, ClassSet, colourise
@@ -484,6 +484,50 @@ def test_the_slider_shows_each_step():
     assert (square(slider.picture, 3, 9) == ERROR_COLOUR).all(axis=2).any()
     slider.play.value = 2
     assert slider.step.label == "20"
+
+
+# ------------------------------------------------------------------------------ the first page
+def test_the_dashboard_makes_a_tab_when_it_is_first_opened(run, monkeypatch):
+    monkeypatch.setattr(dashboard, "render", lambda run, part: f"<h1>the {part}")
+    made = []
+    for name in ("CompareDashboard", "SelectionExplorer"):
+        kind = getattr(widgets, name)
+        monkeypatch.setattr(
+            dashboard, name, lambda *args, kind=kind: made.append(kind) or kind(*args)
+        )
+    page = dashboard.Dashboard(run)
+    lead, curve, tabs = page.children
+    assert lead.value == "<h1>the lead"
+    assert "clicks and against pixels" in curve.alt
+    assert [len(one.children) for one in tabs.children] == [1, 0, 0, 0]
+    for place in (1, 2, 3):
+        assert len(made) == min(place - 1, 2)
+        tabs.selected_index = place
+    assert made == [widgets.CompareDashboard, widgets.SelectionExplorer]
+    kept = [one.children for one in tabs.children]
+    tabs.selected_index = 1
+    assert [one.children for one in tabs.children] == kept, "as it was left"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "there", "shown"),
+    [
+        ("", ["camvid", "small", "streets"], "streets"),
+        ("", ["small", "camvid"], "camvid"),
+        ("", ["small-lite", "small"], "small"),
+        ("small", ["camvid", "small", "streets"], "small"),
+        ("", [], "made"),
+        ("small", ["streets"], "made"),
+        ("runs/mine", ["streets"], "made"),
+    ],
+)
+def test_the_run_of_the_dashboard(chosen, there, shown, monkeypatch):
+    """Nothing is trained where a run lies; open_run opens LABOR_RUN's folder."""
+    runs = [SimpleNamespace(folder=Path(one), small=one.startswith("small")) for one in there]
+    monkeypatch.setenv("LABOR_RUN", chosen)
+    monkeypatch.setattr(dashboard, "finished_runs", lambda: runs)
+    monkeypatch.setattr(dashboard, "open_run", lambda *_: SimpleNamespace(folder=Path("made")))
+    assert dashboard.run_to_show().folder.name == shown
 
 
 # ----------------------------------------------------------------------------------- comparison

@@ -259,6 +259,14 @@ def confusions(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
     return read_arrays(folder / "confusions.npz", "confusions")[0]
 
 
+def image_scores(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
+    """mIoU in percent of every evaluation image, over its own classes: N, NaN where all is void."""
+    counts = confusions(out, method, seed, stage)
+    scores, known = np.full(len(counts), np.nan), counts.any(axis=(1, 2))
+    scores[known] = _miou(np.eye(len(counts))[known], counts)
+    return scores
+
+
 def arena_table(table: pd.DataFrame) -> pd.DataFrame:
     """A row a strategy, the best area first: area, and mIoU at every budget, texts."""
     area = area_under_curve(table)

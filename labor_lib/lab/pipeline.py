@@ -28,13 +28,16 @@ from labor_lib.runtime import (
     save_weights,
     versions,
     write_json,
-    write_text,
     writing,
 )
 from labor_lib.train import Nets
 
 VERSION = 2  # of config.json
 OWN_FILES = ("config.json", "results.csv", "report.html")
+PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+    trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,13 +254,3 @@ def differences(then: dict, now: dict, prefix: str = "", strict: bool = False) -
         elif old != new:
             found.append(f"{prefix}{key} was {old}, is {new}")
     return ", ".join(found[:3])
-
-
-def write_page(path: Path, template: str, **values) -> Path:
-    """Write an HTML page from a template of this folder; what it names has to be among `values`."""
-    page = jinja2.Template(
-        Path(__file__).with_name(template).read_text(encoding="utf-8"),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    write_text(path, page.render(**values))
-    return path

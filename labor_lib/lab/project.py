@@ -33,12 +33,20 @@ from labor_lib.config import CAMVID, Config, DataConfig, check_budget, filled
 from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
-from labor_lib.lab.pipeline import differences, finished, read_phase, write_page
+from labor_lib.lab.pipeline import PAGES, differences, finished, read_phase
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runtime import Progress, load_weights, make_fabric, read_json, write_json, writing
+from labor_lib.runtime import (
+    Progress,
+    load_weights,
+    make_fabric,
+    read_json,
+    write_json,
+    write_text,
+    writing,
+)
 from labor_lib.train import image_batches
 
 BASE = CAMVID  # the defaults of every project
@@ -64,7 +72,7 @@ class Project:
 
     @classmethod
     def open(cls, folder: Path) -> "Project":
-        """Raises InputError where there is none."""
+        """Raises InputError where there is none, or its record is damaged."""
         path = Path(folder) / "project.json"
         if not path.is_file():
             raise InputError(
@@ -217,11 +225,11 @@ class Project:
                 with writing(place / "overlays" / f"{name}.jpg") as temporary:
                     overlay.save(temporary, "JPEG", quality=85)
                 shown.append({"name": name, "size": size, "shares": _shares(label, classes.names)})
-        write_page(
-            self.page, "predictions.html.jinja",
+        page = PAGES.get_template("predictions.html.jinja").render(
             project=self, shown=shown, quote=quote, agreement=self.agreement(), title=_title(self),
             colours=dict(zip(classes.names, classes.palette.tolist(), strict=True)),
         )  # fmt: skip
+        write_text(self.page, page)
 
     @property
     def page(self) -> Path:

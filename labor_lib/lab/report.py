@@ -10,6 +10,7 @@ import html
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +22,11 @@ from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
 from labor_lib.lab import arena, viz
 from labor_lib.lab.classification import summarise as accuracies
-from labor_lib.lab.pipeline import read_record, write_page
-from labor_lib.lab.runs import ClassificationRun, SegmentationRun, photo
+from labor_lib.lab.pipeline import PAGES, read_record
+from labor_lib.lab.runs import ClassificationRun, SegmentationRun, pictures
 from labor_lib.lab.viz import last_stage, score_text
-from labor_lib.labels import colourise
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
-from labor_lib.runtime import writing
+from labor_lib.runtime import write_text, writing
 
 SHOWN_IMAGES = 3
 SHOWN_PREDICTIONS = ("source_only", "adaptsegnet", "ppl", "spl", "spl_sampled", "supervised")
@@ -217,21 +217,26 @@ def write_report(out: Path) -> Path:
             "`python -m labor_lib results` writes its table"
         )
     run = SegmentationRun(out)
+    write_text(run.folder / "report.html", render(run))
+    return run.folder / "report.html"
+
+
+def render(run: SegmentationRun, part: str = "report") -> str:
+    """HTML: "lead" (result, two predictions, a few numbers), "table", "reading", or all of it."""
     summary = summarise(run.table, _native_pixels(run))
-    texts = methods_table(summary)
-    families = texts.groupby(summary["family"], sort=False)
-    groups = {viz.FAMILIES[family]: rows for family, rows in families}
-    return write_page(
-        run.folder / "report.html",
-        "report.html.jinja",
+    best, classes = summary.groupby("family")["miou"].idxmax(), run.class_set
+    if "supervised" in summary.index:
+        best["all"] = "supervised"  # the reference
+    return PAGES.get_template("report.html.jinja").render(
+        part=part,
         run=run,
-        headline=run.title(_headline(summary)),
-        statement=_statement(run),
-        tiles={name: _best(summary.loc[rows.index]) for name, rows in groups.items()},
-        texts=texts,
-        groups=groups,
-        unfinished=[name for name in run.table["method"].unique() if name not in summary.index],
-        shown=[_drawn(*section) for section in _sections(run, int(run.table["seed"].min()))],
+        summary=summary,
+        leader=_leader(summary),
+        best=best,
+        texts=methods_table(summary),
+        families=viz.FAMILIES,
+        colours=dict(zip(classes.names, classes.palette.tolist(), strict=True), void=(0, 0, 0)),
+        figures=(_drawn(*section) for section in _sections(run, summary)),
         made_with=_made_with(run.record),
         style=viz.style_of,
         person=PERSON,
@@ -250,65 +255,77 @@ def _native_pixels(run: SegmentationRun) -> float | None:
     return float(np.prod(data.drawn_size)) if drawn else None
 
 
-def _headline(summary: pd.DataFrame) -> str:
-    """One sentence: what LabOR's points reach, or else the method with the fewest clicks."""
-    asks = summary[summary["family"].isin(["points", "pixels"])]
-    if asks.empty:
-        best = summary.loc[summary["miou"].idxmax()]
-        return f"{best['title']}: {best['miou']:.1f} % mIoU"
-    best = asks.loc["ppl" if "ppl" in asks.index else asks["clicks"].idxmin()]
-    full = f"of {summary.loc['supervised', 'miou']:.1f} " if "supervised" in summary.index else ""
-    return f"{best['title']}, {best['clicks']:.0f} clicks an image: {best['miou']:.1f} {full}% mIoU"
+def _leader(summary: pd.DataFrame) -> str:
+    """The method the page is about: PPL, or that with the fewest clicks, or else the best one."""
+    asks = summary.loc[summary["family"].isin(["points", "pixels"]), "clicks"]
+    return "ppl" if "ppl" in asks else asks.idxmin() if len(asks) else summary["miou"].idxmax()
 
 
-def _best(rows: pd.DataFrame) -> str:
-    """The method with the highest mIoU; of full supervision the reference."""
-    return "supervised" if "supervised" in rows.index else rows["miou"].idxmax()
-
-
-def _statement(run: SegmentationRun) -> str:
-    """What was run, on what."""
-    data, methods = run.config.data, run.table["method"].nunique()
-    seeds = ", ".join(map(str, sorted(run.table["seed"].unique())))
-    parts = [f"{methods} methods, {run.stages} stages, seeds {seeds}"]
-    for domain, images in (("source", data.drawn_source), ("target", data.drawn_train)):
-        drawn = data.embedded and run.record.get(f"{domain}_root") is None
-        what = f"{images} drawn images" if drawn else getattr(data, f"{domain}_layout")
-        height, width = getattr(data, f"{domain}_size")
-        parts.append(f"{domain}: {what} at {height} × {width} pixels")
-    scored_on = run.record.get("scored_on") or run.config.evaluate_on
-    return "; ".join([*parts, f"classes: {data.class_set}", f"scored on: {scored_on}."])
-
-
-def _drawn(title: str, caption: str, draw: Callable[[], Figure]) -> dict:
-    """A figure of the page, or why it is missing."""
+def _drawn(title: str, caption: str, draw: Callable[[], Figure], legend: bool = False) -> dict:
+    """A figure of the page, or why it is missing. legend: whether it needs the classes' colours."""
     try:
         source = base64.b64encode(viz.to_png(draw())).decode("ascii")
-        return {"title": title, "caption": caption, "source": source}
+        return {"title": title, "caption": caption, "source": source, "legend": legend}
     except (InputError, OSError) as error:
         return {"title": title, "missing": f"Not shown: {error}"}
 
 
-def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
+def _before_and_after(run: SegmentationRun, seed: int, *methods: str) -> Figure:
+    """One evaluation image, what the methods see in it, the last one the leader, and its truth."""
+    said, number = _by_score(run, methods[-1], seed)[1]
+    words = ("before", "after")[-len(methods) :]
+    titles = {f"{w}: {viz.short_title(m)}": m for w, m in zip(words, methods, strict=True)}
+    shown = pictures(run, titles, seed, [number])
+    shown["truth"] = shown.pop("truth")  # the last one
+    title = f"Evaluation image {number}, {said} ({viz.short_title(methods[-1])})"
+    line = [picture for (picture,) in shown.values()]
+    return viz.image_grid({"": line}, list(shown), title, names=0)
+
+
+def _by_score(run: SegmentationRun, method: str, seed: int) -> list[tuple[str, int]]:
+    """The method's worst, median and best evaluation image, with what is said of it and its number;
+    where no scores of images are stored, the first one, one between and the last."""
+    images = len(run.domains(seed).evaluation)
+    with suppress(InputError):
+        scores = arena.image_scores(run.folder, method, seed, run.stages)
+        order = np.argsort(scores)[: np.isfinite(scores).sum()].tolist()
+        if order and len(scores) == images:
+            places = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
+            return [(f"{word}: {scores[k]:.0f} % mIoU", k) for word, k in places.items()]
+    return list(zip(("first", "middle", "last"), _spread(images), strict=True))
+
+
+def _sections(run: SegmentationRun, summary: pd.DataFrame) -> Iterator[tuple]:
     """The arguments of `_drawn` for every figure of the page."""
-    table, ran = run.table, run.methods_of(seed)
+    table, seed, leader = run.table, int(run.table["seed"].min()), _leader(summary)
+    ran = run.methods_of(seed)
     predicted = [name for name in SHOWN_PREDICTIONS if name in ran]
+    free = summary.loc[summary["family"] == "none", "miou"].drop(leader, errors="ignore")
     yield (
-        "Predictions beside the truth",
-        f"{SHOWN_IMAGES} evaluation images of seed {seed}, their truth (black: void, not scored), "
-        f"and the last stage of {', '.join(map(viz.short_title, predicted))}.",
-        lambda: predictions_figure(run, predicted, seed),
+        "Before and after",
+        "An image that nobody trained on, what is predicted for it, and its true classes.",
+        partial(_before_and_after, run, seed, *free.nsmallest(1).index, leader),
+        True,
     )
-    asks = not set(table["method"].map(viz.family_of)) <= {"none", "all"}
-    bounds = " Thin lines to the right: from the least to the most that a person needs."
-    axes = {"clicks": "", "pixels": "", "seconds": bounds} if asks else {}
-    for axis, further in axes.items():
+    if not set(table["method"].map(viz.family_of)) <= {"none", "all"}:
         yield (
-            f"mIoU against {axis}{' of a person' if further else ''}",
+            "mIoU against clicks and pixels",
             "One point per stage; bars are one standard deviation over seeds. Grey lines: methods "
-            f"without target labels. Black lines: methods with all of them.{further}",
-            partial(viz.budget_curve, table, axis),
+            "without target labels. Black lines: methods with all of them.",
+            lambda: viz.budget_curve(table, ("clicks", "pixels")),
         )
+        yield (
+            "mIoU against a person's time",
+            "Thin lines to the right: from the least to the most that a person needs.",
+            lambda: viz.budget_curve(table, "seconds"),
+        )
+    yield (
+        "Predictions",
+        f"The worst, the median and the best evaluation image of {viz.short_title(leader)} in seed "
+        f"{seed}, their truth (black: void, not scored), and the last stage of each method.",
+        lambda: predictions_figure(run, predicted, seed, leader),
+        True,
+    )
     yield (
         "IoU by class",
         "Last stage, mean over seeds. A dash: the class does not occur in the split.",
@@ -330,39 +347,20 @@ def _sections(run: SegmentationRun, seed: int) -> Iterator[tuple]:
                 f"seed {seed}. Blue: pixels on which the selector's two classifiers disagree; "
                 f"{what}.",
                 partial(asked_figure, run, method, seed),
+                points,
             )
-    selectors = [name for name in ran if METHODS[name].selector]
-    if selectors:
-        yield (
-            "The selector's training",
-            f"Seed {seed}. Loss 5 teaches both classifiers the pseudo labels; loss 6 rewards their "
-            "disagreement. A person may be asked where they still disagree at the end.",
-            partial(_selector_figure, run, selectors, seed),
-        )
-
-
-def _selector_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
-    stages = range(1, run.stages + 1)
-    histories = {(m, n): run.history(m, seed, n, selector=True) for m in methods for n in stages}
-    return viz.selector_curves(pd.concat(histories, names=["method", "stage"]).reset_index())
 
 
 def _spread(images: int) -> list[int]:
     """The numbers of a few images, from first to last."""
-    return sorted({int(i) for i in np.linspace(0, images - 1, SHOWN_IMAGES)})
+    return [int(i) for i in np.linspace(0, images - 1, SHOWN_IMAGES)]
 
 
-def predictions_figure(run: SegmentationRun, methods: list[str], seed: int) -> Figure:
-    """A few evaluation images, their truth, and what each method's last stage predicts."""
-    folder = run.domains(seed).evaluation
-    numbers = _spread(len(folder))
-    rows = {"image": [photo(folder, i) for i in numbers]}
-    labels = {"truth": [folder.label(i).numpy() for i in numbers]} | {
-        viz.short_title(method): run.predictions(method, seed, numbers) for method in methods
-    }
-    for name, maps in labels.items():
-        rows[name] = [colourise(one, run.class_set) for one in maps]
-    return _with_classes(viz.image_grid(rows), run)
+def predictions_figure(run: SegmentationRun, methods: list[str], seed: int, leader: str) -> Figure:
+    """The leader's worst, median and best image, their truth, and each method's last stage."""
+    columns, numbers = zip(*_by_score(run, leader, seed), strict=True)
+    titles = {viz.short_title(method): method for method in methods}
+    return viz.image_grid(pictures(run, titles, seed, numbers), columns)
 
 
 def _with_classes(figure: Figure, run: SegmentationRun) -> Figure:
@@ -384,8 +382,7 @@ def asked_figure(run: SegmentationRun, method: str, seed: int) -> Figure:
         [run.view(method, seed, stage, i, predicted=False) for stage in stages]
         for i in _spread(len(run.domains(seed).target))
     ]
-    figure = viz.selection_grid(rows, run.class_set, [f"stage {stage}" for stage in stages])
-    return _with_classes(figure, run) if METHODS[method].sees == "points" else figure
+    return viz.selection_grid(rows, run.class_set, [f"stage {stage}" for stage in stages])
 
 
 # ---------------------------------------------------------------------------- docs/RESULTS.md
@@ -414,9 +411,10 @@ def write_table(
             files[Path(short)] = _put_between(Path(short), "short", _short_body(run))
         if pictures:
             seed, folder = int(run.table["seed"].min()), Path(pictures)
-            shown = predictions_figure(run, ["source_only", "ppl", "spl"], seed)
-            files[folder / "predictions.png"] = viz.to_png(shown)
-            files[folder / "asked.png"] = viz.to_png(asked_figure(run, "ppl", seed))
+            shown = predictions_figure(run, ["source_only", "ppl", "spl"], seed, "ppl")
+            files[folder / "predictions.png"] = viz.to_png(_with_classes(shown, run))
+            asked = asked_figure(run, "ppl", seed)
+            files[folder / "asked.png"] = viz.to_png(_with_classes(asked, run))
     files[Path(page)] = _put_between(Path(page), name, body)
     for path, content in files.items():
         with writing(path.resolve()) as temporary:  # a symbolic link stays one

@@ -38,7 +38,7 @@ from labor_lib.lab.classification import (
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_seconds
-from labor_lib.labels import ClassSet, classes_of
+from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
@@ -65,6 +65,18 @@ def read_table(out: Path, *columns: str) -> pd.DataFrame:
 def photo(folder: SegmentationFolder, index: int) -> np.ndarray:
     """One image as pictures are drawn: H x W x 3, uint8."""
     return folder.image(index).permute(1, 2, 0).numpy()
+
+
+def pictures(run, methods: dict[str, str], seed: int, numbers) -> dict[str, list[np.ndarray]]:
+    """Evaluation images, their truth, and what the last stage of methods predicts, in colours.
+
+    methods: by the name that the result has for them. Returns H x W x 3 uint8, one an image.
+    """
+    folder = run.domains(seed).evaluation
+    maps = {"truth": [folder.label(number).numpy() for number in numbers]}
+    maps |= {name: run.predictions(method, seed, numbers) for name, method in methods.items()}
+    drawn = {name: [colourise(one, run.class_set) for one in rows] for name, rows in maps.items()}
+    return {"image": [photo(folder, number) for number in numbers]} | drawn
 
 
 class Run:

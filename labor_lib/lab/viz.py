@@ -265,71 +265,83 @@ def class_handles(class_set: ClassSet, found: Sequence[int] | None = None) -> li
 
 
 @styled
-def budget_curve(table: pd.DataFrame, axis: str = "clicks", score: str = "mIoU") -> Figure:
+def budget_curve(
+    table: pd.DataFrame, axis: str | Sequence[str] = "clicks", score: str = "mIoU"
+) -> Figure:
     """mIoU over what was asked, a connected point a stage, error bars one standard deviation.
 
     table: results.csv. axis: "clicks", "pixels" or "seconds" (of a person; where only bounds are
-    known, a line runs from the least to the most). score: what the column `miou` holds, for titles.
-    Methods that ask nothing, and those that are given everything, are horizontal lines at the mIoU
-    of their last stage. Lines below all curves are in a second, lower panel with its own scale.
+    known, a line runs from the least to the most), or two of them side by side. score: what the
+    column `miou` holds, for titles. Methods that ask nothing, and those that are given everything,
+    are horizontal lines at the mIoU of their last stage. The axis begins at the best method without
+    target labels, or below it where one that asks is lower; the legend names all scores.
     """
     table = table.dropna(subset="miou")  # a class that occurs nowhere has no score
-    methods = _in_order(table["method"])
-    ends = {one: last_stage(table[table["method"] == one])["miou"].mean() for one in methods}
-    asking = [one for one in methods if family_of(one) not in ("none", "all")]
-    curves = table[table["method"].isin(asking)].groupby(["method", "stage"])["miou"].mean()
-    upper = [*curves, *(ends[one] for one in methods if family_of(one) == "all")]
-    below = [end for end in ends.values() if upper and end < min(upper)]
-    figure = Figure(figsize=(WIDTH, 4.8), dpi=DPI)  # a constrained layout takes twice the time
-    room = 0.2 if below else 0
-    axes = figure.add_axes((0.07, 0.12 + room, 0.58, 0.8 - room))
-    panels = [axes, figure.add_axes((0.07, 0.12, 0.58, 0.16), sharex=axes)] if below else [axes]
-    handles = {}
-    for method in methods:
+    names = (axis,) if isinstance(axis, str) else axis
+    ends = {
+        one: last_stage(table[table["method"] == one])["miou"].mean()
+        for one in _in_order(table["method"])
+    }
+    width, step, right = (0.58, 0, 0.66) if len(names) == 1 else (0.265, 0.3, 0.65)
+    figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI)  # a constrained layout takes twice the time
+    for place, name in enumerate(names):
+        axes = figure.add_axes((0.07 + step * place, 0.13, width, 0.78))
+        handles = _draw_curves(axes, table, name, ends)
+        axes.set_ylabel("" if place else f"{plain(score)} in %")
+        axes.tick_params(labelleft=not place)  # the same scale in both
+        axes.set_title(plain(_finding(table, name, ends, score) if len(names) == 1 else name))
+    # the best on top, as in the plot
+    handles = [handles[method] for method in sorted(ends, key=ends.get, reverse=True)]
+    place = {"loc": "center left", "bbox_to_anchor": (right, 0.5), "title": "last stage"}
+    figure.legend(handles=handles, handlelength=3.2, labelspacing=0.6, **place)
+    return figure
+
+
+def _finding(table: pd.DataFrame, axis: str, ends: dict[str, float], score: str) -> str:
+    """The best method that asks: its score, and what it asks for that."""
+    asking = [method for method in ends if family_of(method) not in ("none", "all")]
+    if not asking:
+        return f"{score} against {axis}"
+    best = max(asking, key=ends.get)
+    asked = last_stage(table[table["method"] == best])[f"{axis}_per_image"].mean()
+    title = f"{short_title(best)}: {ends[best]:.1f} {score} for {asked:,.0f} {axis} an image"
+    title += f" (all labels: {ends['supervised']:.1f})" if "supervised" in ends else ""
+    return textwrap.fill(title, 88)
+
+
+def _draw_curves(
+    axes: Axes, table: pd.DataFrame, axis: str, ends: dict[str, float]
+) -> dict[str, Line2D]:
+    """One axis of `budget_curve`; returns the entries of its legend."""
+    handles, free, asked = {}, [], []
+    for method, end in ends.items():
         rows, style = table[table["method"] == method], style_of(method)
         look = {"color": style.colour, "linestyle": style.line}
-        if method not in asking:
+        if family_of(method) in ("none", "all"):
             look["linewidth"] = 1.9 if method == "supervised" else 1.4
-            for place in panels:
-                place.axhline(ends[method], zorder=1, **look)
+            axes.axhline(end, zorder=1, **look)
+            free += [end] if family_of(method) == "none" else []
         else:
             look |= markers(style) | {"markersize": 8, "linewidth": 1.8}
             stages, front = rows.groupby("stage"), 3 if style.filled else 4  # open ones hide less
             budget, scores = stages[f"{axis}_per_image"].mean(), stages["miou"]
             spread = scores.std() if rows["seed"].nunique() > 1 else None
             axes.errorbar(budget, scores.mean(), yerr=spread, capsize=3, zorder=front, **look)
+            asked.append(scores.mean().min())
             if axis == "seconds":
                 most = stages["most_seconds_per_image"].mean()
                 axes.hlines(scores.mean(), budget, most, color=style.colour, lw=1, zorder=2)
-        handles[method] = Line2D([], [], label=f"{short_title(method)}  {ends[method]:.1f}", **look)
-    if below:
-        axes.set_ylim(bottom=min(upper) - max(0.12 * (max(upper) - min(upper)), 0.5))
-        panels[1].set_ylim(min(below) - 3, max(below) + 3)
-        axes.tick_params(which="both", bottom=False, labelbottom=False)
-        axes.spines["bottom"].set_visible(False)
-        for edge, place in enumerate(panels):  # the axis is broken here
-            look = {"marker": [(-1, -0.6), (1, 0.6)], "ls": "", "ms": 9, "mec": "black", "mew": 1}
-            place.plot(0, edge, transform=place.transAxes, clip_on=False, **look)
+        handles[method] = Line2D([], [], label=f"{short_title(method)}  {end:.1f}", **look)
+    if free and asked:
+        axes.set_ylim(bottom=min(max(free), *asked) - 1)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel(f"{plain(score)} in %")
-    panels[-1].set_xlabel(f"{axis}{' of a person' * (axis == 'seconds')} an image (logarithmic)")
-    title = f"{score} against {axis}"
-    if asking:
-        best = max(asking, key=ends.get)
-        asked = last_stage(table[table["method"] == best])[f"{axis}_per_image"].mean()
-        title = f"{short_title(best)}: {ends[best]:.1f} {score} for {asked:,.0f} {axis} an image"
-    title += f" (all labels: {ends['supervised']:.1f})" if "supervised" in ends else ""
-    axes.set_title(textwrap.fill(plain(title), 88))
-    for place in panels:
-        place.grid(axis="y", **GRID)
-    # the best on top, as in the plot
-    place = {"loc": "center left", "bbox_to_anchor": (0.66, 0.5), "title": "last stage"}
-    handles = [handles[method] for method in sorted(ends, key=ends.get, reverse=True)]
-    figure.legend(handles=handles, handlelength=3.2, labelspacing=0.6, **place)
-    return figure
+    axes.set_xlabel(f"{axis}{' of a person' * (axis == 'seconds')} an image (logarithmic)")
+    axes.grid(axis="y", **GRID)
+    axes.set_axisbelow(True)
+    return handles
 
 
 @styled

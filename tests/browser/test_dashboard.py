@@ -28,9 +28,21 @@ def dashboard():
 
 
 def test_dashboard(page, dashboard):
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(dashboard, timeout=240_000)
-    view = wait_for_view(page, "labor-compare", seconds=240)
-    assert "open_run(" not in page.inner_text("body"), "a page without code"
+    lead = page.locator(".labor-report").first
+    lead.locator("h1").filter(has_text="mIoU").wait_for(timeout=240_000)
+    for part in (lead.locator("img"), lead.locator(".tile").last):  # on the first screen
+        box = part.bounding_box()
+        assert box["y"] + box["height"] < 800
+    assert lead.locator(".tile").count() >= 3
+    assert "run_to_show" not in page.inner_text("body"), "a page without code"
+    assert page.locator("a[href]").count() == 0, "Voila serves no other file"
+    page.get_by_role("tab", name="What is asked").click()
+    explorer = wait_for_view(page, "labor-explorer")
+    assert changed(explorer, lambda: press(explorer, "truth"))
+    page.get_by_role("tab", name="Predictions").click()
+    view = wait_for_view(page, "labor-compare")
     assert changed(view, lambda: press(view, "pixels"))
     assert changed(view, lambda: choose_another(dropdown(view, "metric")))
     assert changed(view, lambda: tick(view, "random pixels"))

@@ -12,11 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.runs import photo
+from labor_lib.lab.runs import pictures
 from labor_lib.lab.scene import paint
 from labor_lib.lab.ui import controls
 from labor_lib.lab.ui.controls import Picture, RunPanel, button, check_box, row
-from labor_lib.labels import colourise
 from labor_lib.methods.registry import MAIN
 
 _ALL = ("mIoU over the chosen classes", "")
@@ -116,12 +115,7 @@ class CompareDashboard(RunPanel):
         pages = range(-(-len(self._numbers) // self.PER_PAGE))
         self.page.options = [(str(p + 1), p) for p in pages]
         self.page.tooltips = [f"{self._on_page(self._numbers, p)} of {len(folder)}" for p in pages]
-        self._rows["image"] = [photo(folder, n) for n in self._numbers]
-        maps = {"truth": [folder.label(n).numpy() for n in self._numbers]}
-        for method in self.methods:
-            maps[method] = self.run.predictions(method, self.seed, self._numbers)
-        for name, labels in maps.items():
-            self._rows[name] = [colourise(one, classes) for one in labels]
+        self._rows = pictures(self.run, {m: m for m in self.methods}, self.seed, self._numbers)
         self.legend.show(
             viz.class_legend(classes), f"colours of the classes: {', '.join(classes.names)}"
         )
