@@ -356,7 +356,7 @@ def test_the_models_before_and_after_a_stage_and_where_they_differ(explorer):
     explorer.beside.value = "other"
     assert explorer.error == ""
     assert "on 12 % of all pixels" in explorer.picture.caption  # columns 8 and 9: 14 of 112
-    assert explorer.second.caption.startswith("after this stage: The model after this stage is")
+    assert explorer.second.caption.startswith("after this stage: The model is wrong on")
     assert "6.2 % of all pixels" in explorer.second.caption  # column 8
     shown = layers(explorer, "image", "difference")
     plain = np.full(3, round(0.55 * 100 + 25))
@@ -364,13 +364,14 @@ def test_the_models_before_and_after_a_stage_and_where_they_differ(explorer):
         expected = plain if colour is plain else 0.35 * plain + 0.65 * np.array(colour)
         np.testing.assert_allclose(shown[3, column], expected, atol=0.6)
         assert (shown[0, column] == plain).all(), "void is no error"
-    parts = "only the left model is right: 0 %, only the right one: 6.2 %, neither: 6.2 %"
+    parts = "only left correct: 0 %, only right correct: 6.2 %, neither correct: 6.2 %"
     assert explorer.legend.alt == f"colours: {parts}"
     explorer.opacity.value = 50
     mixed = layers(explorer, "image", "difference")[3, 9]
     np.testing.assert_allclose(mixed, (plain + shown[3, 9]) / 2, atol=0.6)
     explorer.opacity.value = 100
     explorer.model.value = True
+    assert explorer.picture.caption.startswith("after this stage: The model is wrong on")
     assert explorer.second.caption.startswith("before this stage: The model is wrong on")
     explorer.beside.value = "none"
     assert explorer.overlays["difference"].disabled

@@ -27,7 +27,7 @@ OVERLAYS = {
     "entropy": ("entropy", False, "how undecided the model is"),
     "mask": ("mask", True, "where the selector's two classifiers disagree"),
     "asked": ("asked", True, "what this stage asked a person"),
-    "difference": ("difference", False, "where only one of the two pictures' models is right"),
+    "difference": ("difference", False, "where only one of the two pictures' models is correct"),
 }
 
 
@@ -90,32 +90,31 @@ def counts(scene: Scene, inside: np.ndarray) -> list[tuple[str, str]]:
 
 
 def differences(one: Scene, two: Scene) -> list[layer.Layer]:
-    """Where only the first model is right, only the second, or neither."""
+    """Where only the first model (left) is correct, only the second (right), or neither."""
     return [
         layer.Tint(at, f"{name}: {percent(at.sum(), (one.truth != IGNORE).sum())}", colour)
         for name, at, colour in (
-            ("only the left model is right", ~one.errors & two.errors, (0, 114, 178)),
-            ("only the right one", one.errors & ~two.errors, (230, 159, 0)),
-            ("neither", one.errors & two.errors, layer.WHITE),
+            ("only left correct", ~one.errors & two.errors, (0, 114, 178)),
+            ("only right correct", one.errors & ~two.errors, (230, 159, 0)),
+            ("neither correct", one.errors & two.errors, layer.WHITE),
         )
     ]
 
 
-def sentence(scene: Scene, inside: np.ndarray, name: str = "", after: bool = False) -> str:
-    """The counts' message. name: of the class that is predicted `inside`; after: the stage."""
-    model = f"The model{' after this stage' * after}"
+def sentence(scene: Scene, inside: np.ndarray, name: str = "") -> str:
+    """The counts' message. name: of the class that is predicted `inside`."""
     if not inside.any():
-        return f"{model} predicts no pixel of this image as {name}."
+        return f"The model predicts no pixel of this image as {name}."
     asked = scene.asked & inside
     wrong, known = _errors(scene, asked)
     everything = f"all pixels predicted {name}" if name else "all pixels"
     rest = f"{percent(*_errors(scene, inside))} of {everything}"
     if not known:
         none = "All that was asked here is void" if asked.any() else "Nothing was asked here"
-        return f"{none}; t{model[1:]} is wrong on {rest}."
+        return f"{none}; the model is wrong on {rest}."
     what = ("point" if scene.points else "pixel") + "s" * (known != 1)
     return (
-        f"{model} is wrong on {wrong:,} of the {known:,} {what} asked here "
+        f"The model is wrong on {wrong:,} of the {known:,} {what} asked here "
         f"({percent(wrong, known)}), and on {rest}."
     )
 
@@ -233,8 +232,8 @@ class SelectionExplorer(StagePanel):
         )  # fmt: skip
         names, colours = run.class_set.names, map(tuple, run.class_set.palette.tolist())
         classes = [("all classes", ALL), *((name, k) for k, name in enumerate(names))]
-        tips = [f"layers and counts only where the model predicts {name}" for name in names]
-        self.only = controls.buttons("only", classes, ["everywhere", *tips], "auto")
+        tips = ["everywhere", *(f"layers and counts only where it predicts {c}" for c in names)]
+        self.only = controls.buttons("only where the model predicts", classes, tips, "auto")
         self.only.add_class(own := f"labor-{self.only.model_id}")
         css = (  # the buttons are the legend of the classes
             f".{own} button:nth-child({k}) {{ border-left: 14px solid rgb{colour}; }}"
@@ -297,30 +296,27 @@ class SelectionExplorer(StagePanel):
             if self.beside.value == OTHER:
                 after, name = not after, f"{'before' if after else 'after'} this stage"
             else:
-                method = self.beside.value
-                name = viz.short_title(method)
+                method, name = self.beside.value, viz.short_title(self.beside.value)
             other = self._open(method, *place, after)
             extra = differences(scene, other) if difference.value else []
-            self._paint(self.second, other, after, extra, name, f"{name}: ")
-        title = f"{self.title} ({scene.name})"
-        layers, inside = self._paint(self.picture, scene, self.model.value, extra, title)
+            self._paint(self.second, other, extra, name, f"{name}: ")
+        title, head = f"{self.title} ({scene.name})", "after this stage: " * self.model.value
+        layers, inside = self._paint(self.picture, scene, extra, title, head)
         self.counts.show(counts(scene, inside))
         found = np.unique(getattr(scene, base)) if base != "image" else ()
         if scene.points and self.overlays["asked"].value:
             found = {*found, *scene.answers.tolist()}
         handles = [*viz.class_handles(classes, found), *(one.handle() for one in layers)]
-        self.legend.clear()
         if handles:
             labels = ", ".join(handle.get_label() for handle in handles)
-            self.legend.show(viz.legend_figure(handles), f"colours: {labels}")
+            self.legend.show(viz.legend_figure(handles, 4 if extra else 6), f"colours: {labels}")
+        else:
+            self.legend.clear()
 
-    def _paint(
-        self, picture: Picture, scene: Scene, after: bool, extra: list, title: str, head: str = ""
-    ) -> tuple[list[layer.Layer], np.ndarray]:
+    def _paint(self, picture: Picture, scene: Scene, extra: list, title: str, head: str):
         """Show a scene with the chosen layers; returns these, and where they are drawn.
 
-        after: whether its model is that after the stage. extra: the lowest layers. head: of the
-        caption.
+        extra: the lowest layers. head: of the caption.
         """
         classes, base = self.run.class_set, self.base.value
         names = {name for name, box in self.overlays.items() if box.value}
@@ -339,7 +335,7 @@ class SelectionExplorer(StagePanel):
         picture.show(
             paint(faded(below, inside), layers, opacity=self.opacity.value / 100),
             f"{what} of {title}",
-            head + sentence(scene, inside, name, after),
+            head + sentence(scene, inside, name),
         )
         picture.reading(scene, classes.names)
         return layers, inside

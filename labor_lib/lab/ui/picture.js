@@ -90,11 +90,10 @@ function render({ model, el }) {
     if (!values || Math.min(x, y) < 0 || Math.max(x, y) >= 1) return;
     const [left, top, zoom] = model.get("view");
     const row = Math.floor((top + y / zoom) * height);
-    const column = Math.floor((left + x / zoom) * width);
-    const [truth, guess, sure] = [0, 1, 2].map((k) =>
-      values.getUint8(3 * (row * width + column) + k));
-    readout.textContent = `row ${row}, column ${column}: truly ${names[truth] ?? "void"}, `
-      + `predicted ${names[guess]} with ${sure} %`;
+    const place = 3 * (row * width + Math.floor((left + x / zoom) * width));
+    const [truth, guess, sure] = [0, 1, 2].map((k) => values.getUint8(place + k));
+    readout.textContent =
+      `truly ${names[truth] ?? "void"}, predicted ${names[guess]} with ${sure} %`;
   };
   frame.addEventListener("pointermove", (move) => read(...share(move)));
   let pressed = null; // where the pointer went down
