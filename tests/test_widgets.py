@@ -10,6 +10,7 @@
 import io
 import itertools
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -308,6 +309,28 @@ def test_the_controls_go_on_after_an_error(explorer):
     explorer.image.value = 0
     assert explorer.error == explorer.status.value == ""
     assert explorer.picture.png == shown
+
+
+def test_a_change_waits_while_another_thread_draws(explorer, monkeypatch):
+    """JupyterLab hands changes to two threads; none may be lost."""
+    update, begun, go = explorer._update, Event(), Event()
+
+    def slow():
+        begun.set()
+        go.wait(10)
+        update()
+
+    monkeypatch.setattr(explorer, "_update", slow)
+    first = Thread(target=lambda: explorer._guarded(explorer._update))
+    second = Thread(target=lambda: explorer._guarded(lambda: setattr(explorer, "title", "late")))
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    second.join(0.2)
+    go.set()
+    first.join()
+    second.join()
+    assert (explorer.title, explorer.error) == ("late", "")
 
 
 def test_names_are_escaped(run):

@@ -65,9 +65,9 @@ def test_selection_explorer(page, lab):
     driving.dropdown(view, "beside").select_option(index=0)
     image = view.locator(".labor-picture img").first
     image.click(position={"x": 200, "y": 100})
-    view.get_by_text("zoom 2×").wait_for()
+    expect(view.get_by_text("zoom 2×")).to_have_count(2)  # the second picture is not shown
     driving.press(view, "Reset zoom")
-    view.get_by_text("click to zoom in").first.wait_for()  # the second picture is not shown
+    view.get_by_text("click to zoom in").first.wait_for()
     with page.expect_download() as saved:
         view.get_by_text("save as PNG").first.click()
     assert saved.value.suggested_filename.endswith(".png")

@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 import anywidget
 import numpy as np
@@ -163,7 +164,7 @@ class Panel(VBox):
         self.status = HTML()
         self.error = ""  # what the status says
         self.lines: list[list] = []  # the parts, those side by side together
-        self._busy = False
+        self._busy, self._turn = False, RLock()
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -200,8 +201,11 @@ class Panel(VBox):
 
         failed: what the status says of an error before its reason.
         """
-        if self._busy:
-            return
+        with self._turn:  # JupyterLab hands a change to a second thread while the first one draws
+            if not self._busy:
+                self._try(action, failed)
+
+    def _try(self, action: Callable[[], None], failed: str) -> None:
         self._busy, self.error = True, ""
         try:
             action()
