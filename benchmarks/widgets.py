@@ -32,8 +32,9 @@ from labor_lib.lab.ui.widgets import (
 METHODS = ("source_only", "adaptsegnet", "random_points", "ppl", "spl", "spl_sampled", "supervised")
 CONTROLS = {
     "SelectionExplorer": (
-        *("method", "seed", "stage", "image", "base", "only", "picture", "reset"),
+        *("method", "seed", "stage", "image", "model", "next", "base", "only", "beside", "opacity"),
         *("overlays.error", "overlays.entropy", "overlays.mask", "overlays.asked"),
+        *("overlays.difference", "picture", "reset"),
     ),
     "PrototypeViewer": ("seed", "stage", "image", "chosen", "picture", "similarity", "reset"),
     "DisagreementSlider": ("step", "play", "errors"),
@@ -59,11 +60,7 @@ BEFORE = {  # a button, and the one that is pressed before it, so that it change
 def values_of(control) -> Iterator:
     """Values to go through, again and again."""
     if isinstance(control, Picture):
-        kinds = ("click", "in", "right", "out", "click", "reset")
-        return (
-            {"kind": k, "x": 0.4, "y": 0.6, "count": n}
-            for n, k in enumerate(itertools.cycle(kinds))
-        )
+        return itertools.cycle([[0.0, 0.0, 1.0], [0.4, 0.5, 2.0]])
     if hasattr(control, "options"):
         values = [o[1] if isinstance(o, tuple) else o for o in control.options]
     elif hasattr(control, "max"):
@@ -80,7 +77,7 @@ def changes(widget, name: str) -> Callable[[], None]:
     control = getattr(widget, owner)[key] if key else getattr(widget, owner)
     if isinstance(control, Button):
         return control.click
-    trait, values = "event" if isinstance(control, Picture) else "value", values_of(control)
+    trait, values = "view" if isinstance(control, Picture) else "value", values_of(control)
 
     def change() -> None:
         value = next(values)

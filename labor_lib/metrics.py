@@ -66,6 +66,13 @@ def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config)
     return replace(scores_from(metric, names), confusions=confusions)
 
 
+def image_mious(confusions: np.ndarray) -> np.ndarray:
+    """mIoU in percent of each image over the classes in its truth: N x C x C -> N; 0 of void."""
+    hits, truth = np.einsum("nkk->nk", confusions), confusions.sum(axis=2)
+    iou = hits / np.maximum(truth + confusions.sum(axis=1) - hits, 1)  # 0 where it does not occur
+    return 100 * iou.sum(axis=1) / np.maximum((truth > 0).sum(axis=1), 1)
+
+
 def summary(scores: Scores) -> dict[str, float]:
     """miou, and for SYNTHIA's 16 classes also miou_16 and miou_13."""
     row = {"miou": scores.mean()}

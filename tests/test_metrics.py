@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from labor_lib.labels import NAMES, SYNTHIA13_NAMES, SYNTHIA16
-from labor_lib.metrics import Scores, evaluate, scores_from, summary
+from labor_lib.metrics import Scores, evaluate, image_mious, scores_from, summary
 
 
 def confusion(pairs, classes: int) -> np.ndarray:
@@ -47,6 +47,9 @@ def test_accumulates_over_images_and_ignores_void():
         predicted = generator.integers(0, 5, (9, 7))
         predicted = np.where((generator.random((9, 7)) < 0.6) & (truth < 5), truth, predicted)
         pairs.append((truth, predicted))
+    of_images = np.stack([confusion([pair], 5) for pair in pairs])
+    expected = [np.nanmean(iou_of(counts)) for counts in of_images]
+    np.testing.assert_allclose(image_mious(of_images), expected)
     scores = read(pairs, tuple("abcde"))
     expected = iou_of(confusion(pairs, 5))
     np.testing.assert_allclose(list(scores.iou.values()), expected, rtol=1e-5)

@@ -199,9 +199,8 @@ def test_report_escapes_what_comes_from_outside(tmp_path, no_png):
         ("results.csv", None, "give the folder of a run"),
         ("results.csv", "a,b\n1,2\n", "run again"),
         ("config.json", None, "give the folder of a run"),
-        ("config.json", "[]", "run again"),
+        ("config.json", "[]", "restore"),
         ("config.json", '{"shift": "fonts"}', "labor_lib results"),
-        ("config.json", '{"settings": {"data": 5}}', "restore"),
     ],
 )
 def test_report_of_a_bad_folder(out, name, text, fix):

@@ -124,6 +124,21 @@ def test_pair_disagrees_where_the_stored_mask_says(run):
         np.testing.assert_array_equal(disagree, run.masks("ppl", 0, 1)[index])
 
 
+def test_images_are_scored_with_the_model_before_or_after_a_stage(run):
+    after = run.view("ppl", 0, 1, 3, after=True)
+    np.testing.assert_array_equal(after.probs, run.view("ppl", 0, 2, 3).probs)
+    assert (after.probs != run.view("ppl", 0, 1, 3).probs).any()
+    for view, stage in ((run.view("ppl", 0, 1, 3), 1), (after, 2)):
+        scores = []
+        for k in np.unique(view.truth[view.truth != 255]):
+            both = (view.prediction == k) & (view.truth == k)
+            either = ((view.prediction == k) & (view.truth != 255)) | (view.truth == k)
+            scores.append(both.sum() / either.sum())
+        found = run.image_scores("ppl", 0, stage)
+        assert len(found) == len(run.domains(0).target)
+        assert found[3] == pytest.approx(100 * np.mean(scores), abs=1.0)  # a batch beside an image
+
+
 def test_predictions_are_those_that_were_scored(run):
     """IoU of the stored predictions, by hand, is the table's."""
     folder = run.domains(0).evaluation

@@ -10,6 +10,7 @@
 import io
 import itertools
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,14 @@ from test_extend import SECTIONS
 
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
-from labor_lib.lab.scene import ASKED_COLOUR, ERROR_COLOUR, MASK_COLOUR, PICTURE_WIDTH, Scene
+from labor_lib.lab.scene import (
+    ASKED_COLOUR,
+    ERROR_COLOUR,
+    MASK_COLOUR,
+    PICTURE_WIDTH,
+    WHITE,
+    Scene,
+)
 from labor_lib.lab.ui import controls, dashboard, widgets
 from labor_lib.lab.ui import explorer as counting
 from labor_lib.lab.ui.prototypes import prototypes_of
@@ -114,12 +122,16 @@ class FakeRun:
         taken = torch.from_numpy(self.asked_before(method, seed, stage).mask(image))
         return ppl(Candidates(*pair, 3, taken)).numpy()
 
-    def view(self, method, seed, stage, image):
+    def image_scores(self, method, seed, stage):
+        later = [0.0, -50.0, 0.0, 0.0] if stage > 1 else 0
+        return np.array([70.0, 90.0, 40.0, 60.0]) + later
+
+    def view(self, method, seed, stage, image, after=False):
         if self.failure is not None:
             raise self.failure
         probs = np.full((14, H, W), 0.02, np.float32)
-        probs[ROAD, :, : 10 + image] = 0.74
-        probs[BUILDING, :, 10 + image :] = 0.74
+        probs[ROAD, :, : 10 + image - after] = 0.74
+        probs[BUILDING, :, 10 + image - after :] = 0.74
         positions = self._positions(method, seed, stage, image)
         return Scene(
             name=f"photo{image}",
@@ -299,6 +311,28 @@ def test_the_controls_go_on_after_an_error(explorer):
     assert explorer.picture.png == shown
 
 
+def test_a_change_waits_while_another_thread_draws(explorer, monkeypatch):
+    """JupyterLab hands changes to two threads; none may be lost."""
+    update, begun, go = explorer._update, Event(), Event()
+
+    def slow():
+        begun.set()
+        go.wait(10)
+        update()
+
+    monkeypatch.setattr(explorer, "_update", slow)
+    first = Thread(target=lambda: explorer._guarded(explorer._update))
+    second = Thread(target=lambda: explorer._guarded(lambda: setattr(explorer, "title", "late")))
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    second.join(0.2)
+    go.set()
+    first.join()
+    second.join()
+    assert (explorer.title, explorer.error) == ("late", "")
+
+
 def test_names_are_escaped(run):
     nasty = tuple(f"<b>{name}&" for name in STREETS14.names)
     run.class_set = ClassSet("nasty", nasty, STREETS14.palette, STREETS14.from_train_ids)
@@ -338,6 +372,64 @@ def test_a_second_method_beside(run, explorer):
     np.testing.assert_array_equal(pixels(given.second), pixels(explorer.second))
     explorer.beside.value = "none"
     assert explorer.second.shown is None
+
+
+def test_the_models_before_and_after_a_stage_and_where_they_differ(explorer):
+    before = pixels(explorer.picture)
+    explorer.beside.value = "other"
+    assert explorer.error == ""
+    assert "on 12 % of all pixels" in explorer.picture.caption  # columns 8 and 9: 14 of 112
+    assert explorer.second.caption.startswith("after this stage: The model is wrong on")
+    assert "6.2 % of all pixels" in explorer.second.caption  # column 8
+    shown = layers(explorer, "image", "difference")
+    plain = np.full(3, round(0.55 * 100 + 25))
+    for column, colour in ((7, plain), (8, WHITE), (9, (230, 159, 0))):
+        expected = plain if colour is plain else 0.35 * plain + 0.65 * np.array(colour)
+        np.testing.assert_allclose(shown[3, column], expected, atol=0.6)
+        assert (shown[0, column] == plain).all(), "void is no error"
+    parts = "only left correct: 0 %, only right correct: 6.2 %, neither correct: 6.2 %"
+    assert explorer.legend.alt == f"colours: {parts}"
+    explorer.opacity.value = 50
+    mixed = layers(explorer, "image", "difference")[3, 9]
+    np.testing.assert_allclose(mixed, (plain + shown[3, 9]) / 2, atol=0.6)
+    explorer.opacity.value = 100
+    explorer.model.value = True
+    assert explorer.picture.caption.startswith("after this stage: The model is wrong on")
+    assert explorer.second.caption.startswith("before this stage: The model is wrong on")
+    explorer.beside.value = "none"
+    assert explorer.overlays["difference"].disabled
+    explorer.model.value = False
+    check_only(explorer.overlays, "mask", "asked")
+    np.testing.assert_array_equal(pixels(explorer.picture), before)
+
+
+def test_the_pointer_reads_classes_and_probability(explorer):
+    explorer.image.value = 3
+    found = explorer.picture.pixels
+    assert (found["height"], found["width"], found["names"][BUILDING]) == (H, W, "building")
+    values = np.frombuffer(found["values"], np.uint8).reshape(H, W, 3)
+    assert values[3, 7].tolist() == [ROAD, ROAD, 74]
+    assert values[3, 12].tolist() == [BUILDING, ROAD, 74]  # road is predicted in columns 0 to 12
+    assert values[0, 15].tolist() == [IGNORE, BUILDING, 74]
+
+
+def test_previous_and_next_go_by_number_or_from_the_worst_image(explorer):
+    def press(button):
+        button.click()
+        assert explorer.error == explorer.status.value == ""
+        return explorer.image.value
+
+    assert [press(explorer.next), press(explorer.next), press(explorer.previous)] == [1, 2, 1]
+    explorer.worst.value = True
+    assert explorer.image.value == 2
+    assert "; mIoU 40.0 %, 0 images are worse" in explorer.many.value
+    assert [press(explorer.next) for _ in range(4)] == [3, 0, 1, 2]
+    assert press(explorer.previous) == 1
+    explorer.model.value = True
+    assert "; mIoU 40.0 %, 0 images are worse" in explorer.many.value
+    explorer.worst.value = False
+    assert explorer.image.value == 1
+    assert "mIoU" not in explorer.many.value
 
 
 def test_counts_of_regions(explorer):
@@ -394,6 +486,14 @@ def test_bases_and_overlays_are_where_their_pixels_are(explorer):
         difference = (pixels(explorer.picture).astype(int) != whole).any(axis=2)
         share = difference.reshape(H, SCALE, W, SCALE).mean(axis=(1, 3))
         np.testing.assert_array_equal(share > 0.1, expected)  # more than by an outline
+    layers(explorer, "prediction", "mask")
+    drawn = square(explorer.picture, 3, 7)[1, 1]
+    expected = 0.35 * STREETS14.palette[ROAD] + 0.65 * np.array(WHITE)  # no class has this colour
+    np.testing.assert_allclose(drawn, expected, atol=0.6)
+    layers(explorer, "prediction", "error")
+    drawn = square(explorer.picture, 3, 9).reshape(-1, 3)
+    shares = [(drawn == one).all(axis=1).mean() for one in (WHITE, (0, 0, 0))]
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 4], atol=0.02)
     layers(explorer, "truth", *explorer.overlays)
     for name in ("road", "building", "void", "error", "all of it asked", "entropy", "asked pixel"):
         assert name in explorer.legend.alt

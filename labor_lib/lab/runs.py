@@ -42,6 +42,7 @@ from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
+from labor_lib.metrics import evaluate, image_mious
 from labor_lib.nets import deeplab
 from labor_lib.runtime import Progress, home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
@@ -160,6 +161,7 @@ class SegmentationRun(Run):
         self.selector = lru_cache(maxsize=kept)(self._selector)
         self.selection = lru_cache(maxsize=kept)(self._selection)
         self.masks = lru_cache(maxsize=kept)(self._masks)
+        self.image_scores = lru_cache(maxsize=64)(self._image_scores)
 
     @property
     def last(self) -> pd.DataFrame:
@@ -254,10 +256,12 @@ class SegmentationRun(Run):
         first, second = (deeplab.upsample(one, target.size).softmax(dim=1)[0] for one in both)
         return first.cpu().numpy(), second.cpu().numpy()
 
-    def view(self, method: str, seed: int, stage: int, index: int, predicted: bool = True) -> Scene:
+    def view(
+        self, method: str, seed: int, stage: int, index: int, predicted=True, after=False
+    ) -> Scene:
         """What a stage of a method saw of one training image of the target, and asked there.
 
-        predicted: whether with the network's probabilities.
+        predicted: whether with probabilities: of A as the stage began, or after the stage.
         """
         domains, selection = self.domains(seed), self.selection(method, seed, stage)
         target, probs = domains.target, None
@@ -267,7 +271,7 @@ class SegmentationRun(Run):
                 f"{len(target)} now; restore the run's images"
             )
         if predicted:
-            probs = self.probabilities(self.at_start(method, seed, stage), target, index)
+            probs = self.probabilities(self.at_start(method, seed, stage + after), target, index)
         return Scene(
             name=target.names[index],
             image=photo(target, index),
@@ -278,6 +282,11 @@ class SegmentationRun(Run):
             answers=selection.answers[index],
             points=METHODS[method].asks_points,
         )
+
+    def _image_scores(self, method: str, seed: int, stage: int) -> np.ndarray:
+        """mIoU of every training image of the target with A as a stage began."""
+        net, folder = self.at_start(method, seed, stage), self.domains(seed).labelled_target
+        return image_mious(evaluate(self.fabric, net, folder, self.config).confusions)
 
     def _selection(self, method: str, seed: int = 0, stage: int = 1) -> Selection:
         """What a stage asked of every training image, with the answers."""

@@ -23,6 +23,7 @@ from labor_lib.labels import IGNORE
 MASK_COLOUR = (86, 180, 233)  # sky blue
 ASKED_COLOUR = (240, 228, 66)  # yellow
 ERROR_COLOUR = (204, 121, 167)  # magenta, striped: visible in grey, too
+WHITE = (255, 255, 255)  # over the colours of classes, where any hue could be a class
 PICTURE_WIDTH = 960  # pixels, about, of a painted picture
 CIVIDIS = matplotlib.colormaps["cividis"]
 
@@ -32,7 +33,7 @@ class Scene:
     """What one stage of one method saw of one training image of the target, and asked there.
 
     image: H x W x 3, uint8. truth: H x W, uint8, 255 = void. probs: C x H x W, of the segmenter
-    that the stage began with. mask: H x W booleans, where the selector's two classifiers
+    that the stage began or ended with. mask: H x W booleans, where the selector's two classifiers
     disagree; None where the method has no pixel selector. positions: flat (row * W + column), asked
     in this stage; answers: as many class ids, 255 = void. points: whether it asks for points,
     rather than pixels.
@@ -92,7 +93,7 @@ class Layer:
 
     where: np.ndarray
     label: str = ""
-    colour: ClassVar[tuple] = (255, 255, 255)
+    colour: ClassVar[tuple] = WHITE
 
     def draw(self, picture: np.ndarray, scale: int) -> None:
         """Change a picture of (scale H) x (scale W) x 3 uint8 in place."""
@@ -103,10 +104,11 @@ class Layer:
         return swatch(self.colour, self.label)
 
 
+@dataclass(frozen=True, eq=False)
 class Tint(Layer):
-    """The mask's transparent blue."""
+    """A transparent colour, by default the mask's blue."""
 
-    colour = MASK_COLOUR
+    colour: tuple = MASK_COLOUR
 
     def draw(self, picture: np.ndarray, scale: int) -> None:
         there = enlarged(self.where, scale)
@@ -117,7 +119,7 @@ class Tint(Layer):
 class Heat(Layer):
     """where: H x W values in [0, 1], in the colours of cividis over grey; NaN: nothing."""
 
-    strength: float = 0.65
+    strength: float = 0.5
     colour = (0, 34, 78)
 
     def draw(self, picture: np.ndarray, scale: int) -> None:
@@ -128,16 +130,22 @@ class Heat(Layer):
         picture[there] = ((1 - self.strength) * grey + self.strength * colours).round()
 
 
+@dataclass(frozen=True, eq=False)
 class Stripes(Layer):
-    """The stripes of errors."""
+    """The stripes of errors; white ones have black edges."""
+
+    colour: tuple = ERROR_COLOUR
 
     def draw(self, picture: np.ndarray, scale: int) -> None:
-        stripes = np.add.outer(*map(np.arange, picture.shape[:2])) % 8 < 4
-        picture[enlarged(self.where, scale) & stripes] = ERROR_COLOUR
+        phase = np.add.outer(*map(np.arange, picture.shape[:2])) % 8
+        there = enlarged(self.where, scale)
+        if self.colour == WHITE:
+            picture[there & ((phase == 7) | (phase == 4))] = 0
+        picture[there & (phase < 4)] = self.colour
 
     def handle(self) -> Artist:
-        edge = tuple(c / 255 for c in ERROR_COLOUR)
-        return Patch(facecolor="white", edgecolor=edge, hatch="//////", label=self.label)
+        look = {"facecolor": "black" if self.colour == WHITE else "white", "hatch": "//////"}
+        return Patch(edgecolor=[c / 255 for c in self.colour], label=self.label, **look)
 
 
 class Pixels(Layer):
@@ -197,15 +205,21 @@ def swatch(colour: Sequence[int], label: str) -> Patch:
 # ------------------------------------------------------------------------------------- pictures
 
 
-def paint(base: np.ndarray, layers: Sequence[Layer] = (), width: int = PICTURE_WIDTH) -> np.ndarray:
+def paint(
+    base: np.ndarray, layers: Sequence[Layer] = (), width: int = PICTURE_WIDTH, opacity: float = 1
+) -> np.ndarray:
     """An enlarged picture under layers, the first lowest: H x W x 3 uint8 -> h x w x 3 uint8.
 
     width: about as many pixels; each pixel of the image becomes a square of whole size.
+    opacity: of all layers together.
     """
     scale = max(1, round(width / base.shape[1]))
-    picture = enlarged(base, scale)
+    below = enlarged(base, scale)
+    picture = below.copy()
     for layer in layers:
         layer.draw(picture, scale)
+    if opacity < 1:
+        picture = (opacity * picture + (1 - opacity) * below).round().astype(np.uint8)
     return picture
 
 

@@ -41,7 +41,7 @@ def test_selection_explorer(page, lab):
     assert driving.changed(view, lambda: driving.choose_another(driving.dropdown(view, "method")))
     assert driving.changed(view, lambda: driving.press_another(view), driving.texts)  # stage
     assert driving.changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
-    for base in ("truth", "prediction before this stage", "image"):
+    for base in ("truth", "prediction", "image"):
         assert driving.changed(view, lambda base=base: driving.press(view, base)), base
     for layer in ("errors", "entropy", "asked"):
         assert driving.changed(view, lambda layer=layer: driving.tick(view, layer)), layer
@@ -51,14 +51,26 @@ def test_selection_explorer(page, lab):
         view, lambda: driving.dropdown(view, "method").select_option(label="random pixels")
     )
     assert view.get_by_label("mask (this method has no selector)").is_disabled()
-    only = driving.dropdown(view, "layers and counts only where the model predicts")
-    assert driving.changed(view, lambda: only.select_option(label="road"), driving.texts)
+    assert driving.changed(view, lambda: driving.press(view, "road"), driving.texts)
     assert "road" in view.locator("figcaption").first.inner_text()
+    driving.press(view, "all classes")
+    assert driving.changed(view, lambda: driving.press(view, "after it"))
+    assert driving.changed(view, lambda: driving.press(view, "next ▶"))
+    assert driving.changed(view, lambda: driving.tick(view, "worst mIoU first"))
+    view.locator(".labor-picture img").first.hover(position={"x": 200, "y": 100})
+    expect(view.locator(".labor-picture small").first).to_contain_text(", predicted ")
+    driving.dropdown(view, "beside").select_option(index=1)  # the model before the stage
+    assert driving.changed(view, lambda: driving.tick(view, "difference"))
+    expect(view.locator("figcaption").nth(1)).to_contain_text("before this stage")
+    driving.dropdown(view, "beside").select_option(index=0)
     image = view.locator(".labor-picture img").first
     image.click(position={"x": 200, "y": 100})
-    view.get_by_text("zoom 2×").wait_for()
+    expect(view.get_by_text("zoom 2×")).to_have_count(2)  # the second picture is not shown
     driving.press(view, "Reset zoom")
-    view.get_by_text("click to zoom in").first.wait_for()  # the second picture is not shown
+    view.get_by_text("click to zoom in").first.wait_for()
+    with page.expect_download() as saved:
+        view.get_by_text("save as PNG").first.click()
+    assert saved.value.suggested_filename.endswith(".png")
 
 
 def test_explorer_of_photographs(page, lab):
@@ -125,7 +137,9 @@ def test_prototype_viewer(page, lab):
 
 
 _PAGE = """<style>STYLE</style><body><script type="module">
-const values = {png: new Uint8Array([0]), alt: "a", caption: "", zoomable: true, view: [0, 0, 1]};
+const values = {png: new Uint8Array([0]), alt: "a", caption: "", zoomable: true, view: [0, 0, 1],
+  pixels: {height: 1, width: 2, names: ["road"],
+    values: new DataView(new Uint8Array([0, 0, 77, 255, 0, 50]).buffer)}};
 const handlers = {};
 window.model = {
   get: (name) => values[name],
@@ -152,11 +166,16 @@ def test_zoom(page):
     place = page.locator(".labor-picture-frame").bounding_box()
     left, top = place["x"], place["y"]
     page.mouse.move(left + 100, top + 100)
+    read = page.locator("small").first
+    assert read.inner_text() == "truly road, predicted road with 77 %"
+    page.mouse.move(left + 300, top + 100)
+    assert read.inner_text() == "truly void, predicted road with 50 %"
+    page.mouse.move(left + 100, top + 100)
     page.mouse.wheel(0, -100)  # before a click, the wheel scrolls the page
     assert view() == [0, 0, 1]
     page.mouse.click(left + 100, top + 100)
     assert view() == [0, 0.25, 2]
-    assert "zoom 2" in page.locator("small").inner_text()
+    assert "zoom 2" in page.locator("small").last.inner_text()
     page.mouse.down()
     page.mouse.move(left + 20, top + 100)
     page.mouse.up()

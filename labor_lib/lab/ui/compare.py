@@ -74,11 +74,12 @@ class CompareDashboard(RunPanel):
         self.classes = {c: check_box(c, True) for c in run.class_set.names}
         self.main_methods = button("Main methods", "the methods of the main comparison")
         self.all_methods = button("All methods", "every finished method")
+        self.main_methods.disabled = self.all_methods.disabled = main == names  # no others
         self.all_classes = button("All classes", "choose every class")
         self.no_classes = button("No class", "choose no class, to begin anew")
         self.metric = controls.dropdown("metric", [_ALL], "what the curve shows", "300px")
         tips = ["what a person does", "what is labelled", "how long a person needs, computed"]
-        self.axis = controls.buttons("budget in", ("clicks", "pixels", "seconds"), tips, "5em")
+        self.axis = controls.buttons("budget in", ("clicks", "pixels", "seconds"), tips, "auto")
         self.page = controls.buttons("images", [("1", 0)], ["page 1"], "3em")
         self.curve, self.heat, self.predictions, self.legend = (Picture() for _ in range(4))
         self._numbers: list[int] = []

@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 import anywidget
 import numpy as np
@@ -32,6 +33,7 @@ from traitlets import link
 from labor_lib.errors import InputError
 from labor_lib.lab import viz
 from labor_lib.lab.runs import finished_runs
+from labor_lib.lab.scene import Scene
 from labor_lib.lab.ui.guide import check_answers
 
 # what is loaded stays: else Python searches all of torch's and pandas' objects now and then while
@@ -42,9 +44,14 @@ _STYLE = """
 .labor-picture-frame { display: inline-block; max-width: 100%; line-height: 0; overflow: hidden; }
 .labor-picture img { max-width: 100%; height: auto; transform-origin: 0 0; }
 .labor-picture-zoomable { cursor: zoom-in; }
-.labor-picture-zoomed { cursor: grab; image-rendering: pixelated; }
+.labor-picture-zoomed { cursor: grab; }
+.labor-picture-sharp { image-rendering: pixelated; }
 .labor-picture-frame:focus-visible { outline: 3px solid #0072b2; outline-offset: -3px; }
 .labor-picture figcaption { font-weight: 600; line-height: 1.4; max-width: 900px; }
+.labor-picture small:not([hidden]) { display: block; min-height: 1.4em; line-height: 1.4; }
+.labor-view pre { background: var(--jp-layout-color2, #f5f5f5); color: inherit; }
+.labor-view pre { overflow-x: auto; padding: 8px; user-select: all; }
+.labor-view a, .labor-picture a { color: var(--jp-content-link-color, #0062a0); }
 """
 
 
@@ -53,7 +60,7 @@ class Picture(anywidget.AnyWidget):
 
     alt: says what it shows. caption: a line above, read out when it changes. zoomable: by clicks,
     drags, the wheel and keys. view: left and top of the part that is shown, as fractions of width
-    and height, and the zoom: 1 shows everything.
+    and height, and the zoom: 1 shows everything. pixels: what the pointer reads, see `reading`.
     """
 
     _esm = Path(__file__).with_name("picture.js").read_text(encoding="utf-8")
@@ -63,6 +70,7 @@ class Picture(anywidget.AnyWidget):
     caption = traitlets.Unicode("").tag(sync=True)
     zoomable = traitlets.Bool(False).tag(sync=True)
     view = traitlets.List([0.0, 0.0, 1.0]).tag(sync=True)
+    pixels = traitlets.Dict().tag(sync=True)
     _picture: np.ndarray | None = None
 
     @property
@@ -89,6 +97,13 @@ class Picture(anywidget.AnyWidget):
         self._picture = picture
         with self.hold_sync():
             self.png, self.alt, self.caption = buffer.getvalue(), alt, caption
+
+    def reading(self, scene: Scene, names: Sequence[str]) -> None:
+        """From now on the pointer reads the true and predicted class, and its probability."""
+        sure = (100 * scene.probs.max(axis=0)).round()
+        values = np.stack([scene.truth, scene.prediction, sure], axis=-1).astype(np.uint8)
+        size = dict(zip(("height", "width"), scene.truth.shape, strict=True))
+        self.pixels = {**size, "names": list(names), "values": values.tobytes()}
 
     def clear(self) -> None:
         self._picture = None
@@ -149,7 +164,7 @@ class Panel(VBox):
         self.status = HTML()
         self.error = ""  # what the status says
         self.lines: list[list] = []  # the parts, those side by side together
-        self._busy = False
+        self._busy, self._turn = False, RLock()
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -186,8 +201,11 @@ class Panel(VBox):
 
         failed: what the status says of an error before its reason.
         """
-        if self._busy:
-            return
+        with self._turn:  # JupyterLab hands a change to a second thread while the first one draws
+            if not self._busy:
+                self._try(action, failed)
+
+    def _try(self, action: Callable[[], None], failed: str) -> None:
         self._busy, self.error = True, ""
         try:
             action()
@@ -304,7 +322,7 @@ def dropdown(text: str, options: Iterable, tooltip: str, width: str) -> Dropdown
 
 def buttons(text: str, options: Iterable, tooltips: Sequence[str], width: str) -> ToggleButtons:
     """One of a few, beside its description."""
-    layout = Layout(width="auto", display="flex", flex_flow="row", align_items="center")
+    layout = Layout(width="auto", display="flex", flex_flow="row wrap", align_items="center")
     control = ToggleButtons(
         options=list(options), tooltips=list(tooltips), layout=layout, description=text
     )

@@ -83,8 +83,7 @@ class MethodChooser(controls.Questions):
         self._show_code()
 
     def _show_code(self) -> None:
-        look = "overflow-x:auto; background:#f5f5f5; color:#222; padding:8px; user-select:all"
-        self.code_view.value = f'<pre tabindex="0" style="{look}">{html.escape(self.code)}</pre>'
+        self.code_view.value = f'<pre tabindex="0">{html.escape(self.code)}</pre>'
         self.outcome.value, self.output.outputs = "", ()
 
     def _run(self) -> None:

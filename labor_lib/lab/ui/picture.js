@@ -24,9 +24,14 @@ function render({ model, el }) {
   image.draggable = false;
   const caption = document.createElement("figcaption");
   caption.setAttribute("aria-live", "polite");
-  const hint = document.createElement("small");
+  const hint = document.createElement("span");
+  const save = document.createElement("a");
+  save.textContent = "save as PNG";
+  const readout = document.createElement("small"); // of the pixel under the pointer
+  const foot = document.createElement("small");
+  foot.append(hint, save);
   frame.append(image);
-  figure.append(caption, frame, hint); // the message first
+  figure.append(caption, frame, readout, foot); // the message first
   el.append(figure);
   if (model.get("zoomable")) {
     frame.tabIndex = 0;
@@ -40,22 +45,30 @@ function render({ model, el }) {
     const bytes = model.get("png");
     figure.hidden = !bytes || bytes.byteLength === 0;
     URL.revokeObjectURL(image.src);
+    readout.textContent = "";
     if (figure.hidden) return;
     image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+    save.href = image.src;
   };
   const drawRest = () => {
     image.alt = model.get("alt");
     caption.textContent = model.get("caption");
     caption.hidden = !model.get("caption");
+    save.download = `${image.alt.replace(/[^\w]+/g, "-").slice(0, 60)}.png`;
+    readout.hidden = !model.get("pixels").values;
     if (!model.get("zoomable")) return;
     const [left, top, zoom] = model.get("view");
     image.style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
     frame.classList.toggle("labor-picture-zoomable", zoom < CLOSEST);
     frame.classList.toggle("labor-picture-zoomed", zoom > 1);
-    hint.textContent = zoom > 1
+    // enlarged by less, squares of uneven size would break stripes and rings
+    const sharp = zoom * image.clientWidth >= 3 * image.naturalWidth;
+    image.classList.toggle("labor-picture-sharp", sharp);
+    const text = zoom > 1
       ? `zoom ${zoom}×: drag or arrows move, + and - zoom, Escape shows everything`
       : "click to zoom in; after that the wheel zooms, too";
-    frame.setAttribute("aria-label", `${model.get("alt")}; ${hint.textContent}`);
+    hint.textContent = `${text} · `;
+    frame.setAttribute("aria-label", `${model.get("alt")}; ${text}`);
   };
 
   // Show the part whose middle is at x, y of what is shown now (fractions), at another zoom.
@@ -71,6 +84,18 @@ function render({ model, el }) {
     return [(pointer.clientX - place.left) / place.width,
       (pointer.clientY - place.top) / place.height];
   };
+  // Say what is at x, y of what is shown now (fractions).
+  const read = (x, y) => {
+    const { values, width, height, names } = model.get("pixels");
+    if (!values || Math.min(x, y) < 0 || Math.max(x, y) >= 1) return;
+    const [left, top, zoom] = model.get("view");
+    const row = Math.floor((top + y / zoom) * height);
+    const place = 3 * (row * width + Math.floor((left + x / zoom) * width));
+    const [truth, guess, sure] = [0, 1, 2].map((k) => values.getUint8(place + k));
+    readout.textContent =
+      `truly ${names[truth] ?? "void"}, predicted ${names[guess]} with ${sure} %`;
+  };
+  frame.addEventListener("pointermove", (move) => read(...share(move)));
   let pressed = null; // where the pointer went down
   frame.addEventListener("pointerdown", (down) => {
     if (!model.get("zoomable") || down.button !== 0) return;
@@ -99,15 +124,16 @@ function render({ model, el }) {
     press.preventDefault(); // the page would scroll
     press.stopPropagation();
     look(0.5 + move[0], 0.5 + move[1], move[2]);
+    read(0.5, 0.5);
   });
 
   model.on("change:png", drawPicture);
-  model.on("change:alt change:caption change:view", drawRest);
+  model.on("change:alt change:caption change:view change:pixels", drawRest);
   drawPicture();
   drawRest();
   return () => {
     model.off("change:png", drawPicture);
-    model.off("change:alt change:caption change:view", drawRest);
+    model.off("change:alt change:caption change:view change:pixels", drawRest);
     URL.revokeObjectURL(image.src);
   };
 }
