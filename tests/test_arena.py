@@ -101,9 +101,9 @@ def test_an_arena_is_extended_and_kept(tmp_path, capsys, monkeypatch):
     # answers with regions and pseudo labels
     labelled = []
 
-    def filled(folder, stages, radius, pseudo, index):
+    def filled(folder, known, tolerance, radius, pseudo, index):
         labelled.append((pseudo(index) != IGNORE).mean())
-        return grown.filled_label(folder, stages, radius, pseudo, index)
+        return grown.filled_label(folder, known, tolerance, radius, pseudo, index)
 
     monkeypatch.setattr(segmentation, "filled_label", filled)
     accepted(*given, "--strategies", "margin_filled", "--budgets", "7")
@@ -300,27 +300,10 @@ def test_the_answers_choose_the_tolerance():
     assert grown.choose_tolerance(Stripes(), known, settings) == (8, 1.0)
     wrong = Selection((20, 40), [columns], [(columns % 2).astype(np.uint8)])
     assert grown.choose_tolerance(Stripes(), wrong, settings)[0] == 0
-    labels = grown.filled_label(Stripes(), [(known, 8)], 6, None, 0)
+    labels = grown.filled_label(Stripes(), known, 8, 6, None, 0)
     truth = np.arange(40) // 8
     assert (labels != IGNORE).all()
     np.testing.assert_array_equal(labels % grown.GROWN, np.tile(truth, (20, 1)))
-
-
-def test_every_stage_keeps_its_tolerance():
-    """On one colour the first stage's answer fills its disc, and the second's only its pixel."""
-
-    class Plain:
-        def image(self, index):
-            return torch.zeros(3, 20, 40, dtype=torch.uint8)
-
-    first = Selection((20, 40), [np.array([10 * 40 + 8])], [np.array([1], np.uint8)])
-    second = Selection((20, 40), [np.array([10 * 40 + 30])], [np.array([2], np.uint8)])
-    label = grown.filled_label(Plain(), [(first, 4), (second, 0)], 3, None, 0)
-    rows, columns = np.nonzero(label == 1 + grown.GROWN)
-    assert len(rows) == 28
-    assert ((rows - 10) ** 2 + (columns - 8) ** 2).max() == 9
-    assert (label[10, 8], label[10, 30]) == (1, 2)
-    assert (label != IGNORE).sum() == 30
 
 
 def test_grown_labels_have_a_loss_of_their_own(fabric, tiny):
@@ -350,4 +333,4 @@ def test_grown_labels_have_a_loss_of_their_own(fabric, tiny):
     assert losses == expected
     assert losses["target"] > plain["target"]
     torch.testing.assert_close(weights, others)
-    assert STREETS.regions.purity == 0.97
+    assert STREETS.regions.purity == 0.9

@@ -15,7 +15,7 @@ runs/streets/seed0/spl/stage1/                 one stage of one method:
 import itertools
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial, reduce
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -399,7 +399,6 @@ class SegmentationPhases:
         if method.sees == "pseudo":
             labels = self._pseudo_labels(folder, net, domains.target, stage)
             return labels, {"select_seconds": time.perf_counter() - started}
-        answers = self._answers(method, seed, stage, len(domains.target))
         known = self._asked_before(method, seed, stage, len(domains.target))
         questions, answered = folder / "selection.npz", folder / "cost.csv"
         name = f"{method.name}/seed{seed}/stage{stage}"
@@ -428,22 +427,21 @@ class SegmentationPhases:
                 table.to_csv(temporary, index=False)
         costs = pd.read_csv(answered)
         now = Selection.load(questions, known)
-        known, answers = known.merge(now), [*answers, now]
+        known = known.merge(now)
         said = np.concatenate(now.answers)
         counts = {"asked": len(said) / len(now), "void": int((said == IGNORE).sum()) / len(now)}
         record = _means(costs) | counts | read_json(folder / "asked.json")
         if not method.fill:
             return known.labels, record
-        chosen, pseudo = [(0.0, 0.0)] * stage, None
-        if "regions" in method.fill:  # the answers of every stage decide for themselves
-            chosen = [choose_tolerance(domains.target, one, config.regions) for one in answers]
-            tolerance, agreement = chosen[-1]
+        tolerance, pseudo = 0.0, None
+        if "regions" in method.fill:
+            tolerance, agreement = choose_tolerance(domains.target, known, config.regions)
             record |= {"tolerance": tolerance}
             record |= {"held_back_agreement": agreement} if tolerance else {}
         if "pseudo" in method.fill:
             pseudo = self._pseudo_labels(folder, net, domains.target, stage)
-        parts = [(one, tolerance) for one, (tolerance, _) in zip(answers, chosen, strict=True)]
-        return partial(filled_label, domains.target, parts, config.regions.radius, pseudo), record
+        filled = (domains.target, known, tolerance, config.regions.radius, pseudo)
+        return partial(filled_label, *filled), record
 
     def _pseudo_labels(self, folder: Path, net, target: SegmentationFolder, stage: int) -> Labels:
         """IAST's, with the share that it keeps in this stage."""
@@ -451,19 +449,13 @@ class SegmentationPhases:
         alpha, path = alphas[min(stage, len(alphas)) - 1], folder / "pseudo_labels.npy"
         return write_pseudo_labels(self.fabric, net, target, self.config, alpha, path)
 
-    def _answers(self, method: Method, seed: int, stage: int, images: int) -> list[Selection]:
-        """Of each earlier stage of a method."""
-        like = Selection.nothing(images, self.config.data.target_size)
-        paths = [
-            self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
-            for earlier in range(1, stage)
-        ]
-        return [Selection.load(path, like) for path in paths]
-
     def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
         """All that the earlier stages of a method asked."""
-        nothing = Selection.nothing(images, self.config.data.target_size)
-        return reduce(Selection.merge, self._answers(method, seed, stage, images), nothing)
+        known = Selection.nothing(images, self.config.data.target_size)
+        for earlier in range(1, stage):
+            path = self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
+            known = known.merge(Selection.load(path, known))
+        return known
 
     def _choose(self, folder, method, nets, domains, known: Selection, stage, seed) -> Selection:
         """Train the selector where the method has one; select. Nobody is asked yet.

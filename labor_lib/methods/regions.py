@@ -2,9 +2,9 @@
 
 Not in LabOR. Where superpixels are asked (MulActSeg, Hwang et al., NeurIPS 2023) an answer has a
 region before it is given; here it grows from the asked pixel, by colour. How far is decided by the
-answers of a stage themselves: each point is held back in turn, and the tolerance is the largest at
-which the regions of the other points say what the person said. Pixels outside all regions can take
-IAST's pseudo labels.
+answers themselves: each point is held back in turn, and the tolerance is the largest at which the
+regions of the other points say what the person said. Pixels outside all regions can take IAST's
+pseudo labels.
 """
 
 from collections.abc import Iterator
@@ -45,31 +45,29 @@ def region(
 
 
 def regions(
-    image: np.ndarray, positions: np.ndarray, answers: np.ndarray, tolerance, radius: int
+    image: np.ndarray, positions: np.ndarray, answers: np.ndarray, tolerance: float, radius: int
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray, int]]:
-    """For every answer that is not void its window, its region in it, and the answer.
-
-    tolerance: one for all, or one for each position; 0 grows nothing.
-    """
-    tolerances = np.broadcast_to(tolerance, positions.shape)
-    for position, answer, limit in zip(positions.tolist(), answers, tolerances, strict=True):
-        if answer != IGNORE and limit:
+    """For every answer that is not void its window, its region in it, and the answer."""
+    if not tolerance:
+        return
+    for position, answer in zip(positions.tolist(), answers.tolist(), strict=True):
+        if answer != IGNORE:
             place = divmod(position, image.shape[1])
-            yield *region(image, *place, limit, radius), answer
+            yield *region(image, *place, tolerance, radius), answer
 
 
 def spread(
     image: np.ndarray,
     positions: np.ndarray,
     answers: np.ndarray,
-    tolerance: float | np.ndarray,
+    tolerance: float,
     radius: int,
     elsewhere: np.ndarray | None = None,
 ) -> np.ndarray:
     """The answers of one image with their regions: H x W uint8, 255 where nothing is known.
 
     An asked pixel has its answer, a grown one the answer + `GROWN`. Where regions of different
-    answers overlap there is no label. tolerance: as in `regions`. elsewhere: pseudo labels, H x W
+    answers overlap there is no label. tolerance: 0 grows nothing. elsewhere: pseudo labels, H x W
     uint8, for the pixels that have no label then; they count as grown.
     """
     label = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -114,7 +112,7 @@ def choose_tolerance(
 ) -> tuple[float, float]:
     """The largest tolerance whose held-back agreement reaches `purity`, and that agreement.
 
-    known: the answers of one stage. (0, NaN) where none does: then its answers are not spread.
+    (0, NaN) where none does: then answers are not spread.
     """
     best = (0.0, float("nan"))
     for tolerance in settings.tolerances:
@@ -131,19 +129,14 @@ def choose_tolerance(
 
 def filled_label(
     folder: SegmentationFolder,
-    stages: list[tuple[Selection, float]],
+    known: Selection,
+    tolerance: float,
     radius: int,
     pseudo: Labels | None,
     index: int,
 ) -> np.ndarray:
-    """The answers of one image of a split and what is filled in, H x W uint8 (`spread`).
-
-    stages: the answers of every stage with the tolerance that they chose.
-    """
-    positions = np.concatenate([known.positions[index] for known, _ in stages])
-    answers = np.concatenate([known.answers[index] for known, _ in stages])
-    counts = [len(known.positions[index]) for known, _ in stages]
-    tolerance = np.repeat([tolerance for _, tolerance in stages], counts)
+    """The answers of one image of a split and what is filled in, H x W uint8 (`spread`)."""
+    positions, answers = known.positions[index], known.answers[index]
     elsewhere = None if pseudo is None else np.asarray(pseudo(index))
     return spread(_pixels(folder, index), positions, answers, tolerance, radius, elsewhere)
 

@@ -256,7 +256,7 @@ def entered(name: str) -> tuple[str, float, str]:
 _FILLS = {"regions": "regions", "pseudo": "pseudo labels"}
 COMBINED: dict[str, dict] = {
     f"{rule}_{end}": {"rule": rule, "step": filled_step, "fill": fill}
-    for rule in ("random", "margin", "margin_spaced", "rare_margin_spaced")
+    for rule in ("random", "margin", "rare_margin_spaced")
     for end, fill in {
         "regions": ("regions",), "pseudo": ("pseudo",), "filled": ("regions", "pseudo")
     }.items()
