@@ -24,7 +24,7 @@ table: $(READY)  ## every method, five seeds, and four with wrong answers; conti
 		--annotator noisy --out runs/streets-noisy
 
 # the strategies that are compared at 40 points
-ARENA = default,margin_sampled,rare_margin_spaced,rare_margin_spaced_regions,rare_margin_spaced_pseudo,margin_filled,ppl_random,weak_points,entropy,discrepancy,balanced_margin,ripu_points,core_set
+ARENA = default,rare_margin_spaced,rare_margin_spaced_filled,rare_margin_spaced_regions,rare_margin_spaced_pseudo,margin_filled,ppl_random,weak_points,entropy,discrepancy,balanced_margin,ripu_points,core_set
 
 # the folder of the CamVid images; `python -m labor_lib data camvid` fetches it
 CAMVID ?= data/camvid
@@ -36,7 +36,10 @@ camvid: $(READY)  ## drawn streets -> photographs, and photographs by day -> at 
 arena: $(READY)  ## ways to choose points at equal budgets, on scenes of their own; continues where stopped
 	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 40 --seeds 0-2 \
 		--strategies $(ARENA)
-	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 10,20 --seeds 0-2
+	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 40 --seeds 3-4 \
+		--strategies random,margin,margin_spaced,ppl,rare_margin_spaced
+	$(PY) -m labor_lib arena --preset streets --scene-seed 200 --budgets 10,20 --seeds 0-2 \
+		--strategies random,margin,margin_spaced,ppl
 
 family: $(READY)  ## image classification: every method and shift, five seeds; continues where stopped
 	$(PY) -m labor_lib family --shift textured --methods all --few 1,5 --seeds 0-4

@@ -32,9 +32,8 @@ FIRST = (
     *("clicks_per_image", "seconds_per_image", "void_share", "select_seconds"),
 )  # columns of results.csv that a reader looks for
 AXES = {"pixels": "pixels an image", "clicks": "clicks an image", "seconds": "a person's seconds"}
-OURS = "rare_margin_spaced_filled"
-SMALL = ("random", "margin", "margin_spaced", "ppl", OURS)
-DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled", OURS)
+SMALL = ("random", "margin", "margin_spaced", "ppl", "rare_margin_spaced_filled")
+DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled")
 
 
 class ArenaPhases(SegmentationPhases):
