@@ -66,11 +66,12 @@ def evaluate(fabric, net: nn.Module, folder: SegmentationFolder, config: Config)
     return replace(scores_from(metric, names), confusions=confusions)
 
 
-def image_mious(confusions: np.ndarray) -> np.ndarray:
-    """mIoU in percent of each image over the classes in its truth: N x C x C -> N; 0 of void."""
+def mious(confusions: np.ndarray) -> np.ndarray:
+    """mIoU in percent of each matrix over the classes in its truth: N x C x C -> N; NaN of void."""
     hits, truth = np.einsum("nkk->nk", confusions), confusions.sum(axis=2)
     iou = hits / np.maximum(truth + confusions.sum(axis=1) - hits, 1)  # 0 where it does not occur
-    return 100 * iou.sum(axis=1) / np.maximum((truth > 0).sum(axis=1), 1)
+    with np.errstate(invalid="ignore"):
+        return 100 * iou.sum(axis=1) / (truth > 0).sum(axis=1)
 
 
 def summary(scores: Scores) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from labor_lib.labels import NAMES, SYNTHIA13_NAMES, SYNTHIA16
-from labor_lib.metrics import Scores, evaluate, image_mious, scores_from, summary
+from labor_lib.metrics import Scores, evaluate, mious, scores_from, summary
 
 
 def confusion(pairs, classes: int) -> np.ndarray:
@@ -49,7 +49,8 @@ def test_accumulates_over_images_and_ignores_void():
         pairs.append((truth, predicted))
     of_images = np.stack([confusion([pair], 5) for pair in pairs])
     expected = [np.nanmean(iou_of(counts)) for counts in of_images]
-    np.testing.assert_allclose(image_mious(of_images), expected)
+    np.testing.assert_allclose(mious(of_images), expected)
+    assert np.isnan(mious(np.zeros((1, 5, 5), int)))
     scores = read(pairs, tuple("abcde"))
     expected = iou_of(confusion(pairs, 5))
     np.testing.assert_allclose(list(scores.iou.values()), expected, rtol=1e-5)

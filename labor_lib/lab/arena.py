@@ -23,6 +23,7 @@ from labor_lib.lab.runs import SegmentationRun, read_table
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.methods.registry import METHODS, arena_method, entered, strategies, strategy_title
+from labor_lib.metrics import mious
 from labor_lib.runtime import Progress, home, make_fabric, writing
 from labor_lib.selection.record import read_arrays
 from labor_lib.selection.rules import SCORED, Candidates
@@ -235,35 +236,16 @@ def image_bootstrap(
     images, generator = len(first), np.random.default_rng(seed)
     weights = generator.multinomial(images, np.full(images, 1 / images), draws)
     weights = np.concatenate([np.ones((1, images), int), weights])  # the images themselves first
-    gaps = _miou(weights, first) - _miou(weights, second)
+    counts = (np.tensordot(weights, one, 1) for one in (first, second))
+    gaps = np.subtract(*map(mious, counts))
     tail = 100 * (1 - level) / 2
     return float(gaps[0]), *np.percentile(gaps[1:], [tail, 100 - tail]).tolist()
-
-
-def _miou(weights: np.ndarray, confusions: np.ndarray) -> np.ndarray:
-    """mIoU in percent of each weighting of the images: D x N, N x C x C -> D."""
-    classes = confusions.shape[1]
-    counts = weights @ confusions.reshape(len(confusions), -1).astype(float)
-    counts = counts.reshape(-1, classes, classes)
-    hits = np.einsum("dkk->dk", counts)
-    truth = counts.sum(axis=2)
-    union = truth + counts.sum(axis=1) - hits
-    with np.errstate(invalid="ignore"):
-        return 100 * np.nanmean(np.where(truth > 0, hits / union, np.nan), axis=1)
 
 
 def confusions(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
     """Of the evaluation images of a finished stage: N x C x C."""
     folder = Path(out) / f"seed{seed}" / method / f"stage{stage}"
     return read_arrays(folder / "confusions.npz", "confusions")[0]
-
-
-def image_scores(out: Path, method: str, seed: int, stage: int) -> np.ndarray:
-    """mIoU in percent of every evaluation image, over its own classes: N, NaN where all is void."""
-    counts = confusions(out, method, seed, stage)
-    scores, known = np.full(len(counts), np.nan), counts.any(axis=(1, 2))
-    scores[known] = _miou(np.eye(len(counts))[known], counts)
-    return scores
 
 
 def arena_table(table: pd.DataFrame) -> pd.DataFrame:

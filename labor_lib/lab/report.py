@@ -26,6 +26,7 @@ from labor_lib.lab.pipeline import PAGES, read_record
 from labor_lib.lab.runs import ClassificationRun, SegmentationRun, pictures
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.methods.registry import CLASSIFICATION, METHODS
+from labor_lib.metrics import mious
 from labor_lib.runtime import write_text, writing
 
 SHOWN_IMAGES = 3
@@ -287,7 +288,7 @@ def _by_score(run: SegmentationRun, method: str, seed: int) -> list[tuple[str, i
     where no scores of images are stored, the first one, one between and the last."""
     images = len(run.domains(seed).evaluation)
     with suppress(InputError):
-        scores = arena.image_scores(run.folder, method, seed, run.stages)
+        scores = mious(arena.confusions(run.folder, method, seed, run.stages))
         order = np.argsort(scores)[: np.isfinite(scores).sum()].tolist()
         if order and len(scores) == images:
             places = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}

@@ -42,7 +42,7 @@ from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
-from labor_lib.metrics import evaluate, image_mious
+from labor_lib.metrics import evaluate, mious
 from labor_lib.nets import deeplab
 from labor_lib.runtime import Progress, home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
@@ -286,7 +286,7 @@ class SegmentationRun(Run):
     def _image_scores(self, method: str, seed: int, stage: int) -> np.ndarray:
         """mIoU of every training image of the target with A as a stage began."""
         net, folder = self.at_start(method, seed, stage), self.domains(seed).labelled_target
-        return image_mious(evaluate(self.fabric, net, folder, self.config).confusions)
+        return mious(evaluate(self.fabric, net, folder, self.config).confusions)
 
     def _selection(self, method: str, seed: int = 0, stage: int = 1) -> Selection:
         """What a stage asked of every training image, with the answers."""
