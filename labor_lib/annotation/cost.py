@@ -12,9 +12,6 @@ from labor_lib.errors import InputError
 
 ACTS = Path(__file__).with_name("costs.csv")
 COUNTS = ("pixels", "clicks", "pieces")
-# a Cityscapes image, by the authors of WDA (Paul et al., ECCV 2020): points as the README of their
-# code (sujoyp/weak-da-seg) says, tags as remembered of the paper, not checked
-WDA_SECONDS = {"tags": 30.0, "class points": 45.0}
 TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 
 
@@ -87,8 +84,8 @@ def person_seconds(pixels, clicks, pieces, kind: str) -> tuple:
         most = np.maximum(least, most)  # a file smaller than the network's size has few pixels
     elif kind in ("all", "few"):
         least = most = clicks * second["outline"]
-    elif kind in WDA_SECONDS:
-        least = most = (clicks > 0) * WDA_SECONDS[kind]
+    elif kind in ("tags", "class points"):
+        least = most = (clicks > 0) * second[kind]
     elif kind == "none":
         least = most = 0.0 * clicks
     else:
