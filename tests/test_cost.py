@@ -49,7 +49,8 @@ def test_figures_have_sources_and_those_not_read_there_are_marked():
     assert (table["source"].str.len() > 20).all()
     unsure = table["source"].str.contains("second-hand|quote|assumed|remembered")
     assert not table.loc[unsure, "checked"].any()
-    assert set(table.index[table["used"]]) == {*"point region outline tags".split(), "class points"}
+    used = set(table.index[table["used"]])
+    assert used == {"point", "region", "outline", "tags", "class points"}
     assert table.loc[["point", "outline"], "checked"].all()
 
 
