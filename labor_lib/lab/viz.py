@@ -289,7 +289,8 @@ def budget_curve(
         handles = _draw_curves(axes, table, name, ends)
         axes.set_ylabel("" if place else f"{plain(score)} in %")
         axes.tick_params(labelleft=not place)  # the same scale in both
-        axes.set_title(plain(_finding(table, name, ends, score) if len(names) == 1 else name))
+        alone = _finding(table, name, ends, score) if len(names) == 1 else ""
+        axes.set_title(plain(alone or f"{score} against {name}"))
     # the best on top, as in the plot
     handles = [handles[method] for method in sorted(ends, key=ends.get, reverse=True)]
     place = {"loc": "center left", "bbox_to_anchor": (right, 0.5), "title": "last stage"}
@@ -298,10 +299,10 @@ def budget_curve(
 
 
 def _finding(table: pd.DataFrame, axis: str, ends: dict[str, float], score: str) -> str:
-    """The best method that asks: its score, and what it asks for that."""
+    """The best method that asks: its score, and what it asks for that; "" where none asks."""
     asking = [method for method in ends if family_of(method) not in ("none", "all")]
     if not asking:
-        return f"{score} against {axis}"
+        return ""
     best = max(asking, key=ends.get)
     asked = last_stage(table[table["method"] == best])[f"{axis}_per_image"].mean()
     title = f"{short_title(best)}: {ends[best]:.1f} {score} for {asked:,.0f} {axis} an image"
