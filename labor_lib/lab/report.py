@@ -443,15 +443,16 @@ def _classification_body(run: ClassificationRun) -> tuple[str, str]:
 
 
 def _arena_body(out: Path) -> tuple[str, str]:
-    """The table, and the best strategy minus every other at the largest budget."""
+    """The table, and the recommended strategy (or the best) minus the others at the largest budget."""
     table, record = arena.open_arena(out), read_record(out)
     texts, budget = arena.arena_table(table), table["budget"].max()
-    pairs = arena.against(arena.wide(table, budget), texts.index[0])
+    one = arena.RECOMMENDED if arena.RECOMMENDED in texts.index else texts.index[0]
+    pairs = arena.against(arena.wide(table, budget), one)
     about = f"Last stage, mIoU in percent, mean ± standard deviation over seeds{_made_with(record)}"
     blocks = [_markdown(texts), f"{about}."]
     if len(pairs):
         unit = record["unit"]
-        what = f"{texts['strategy'].iloc[0]} minus the others at {budget:g} {unit}"
+        what = f"{texts['strategy'][one]} minus the others at {budget:g} {unit}"
         blocks += [f"{what}, paired by seed:", _markdown(pairs)]
     return f"arena-{record['settings']['preset']}-{record['unit']}", "\n\n".join(blocks)
 
