@@ -443,7 +443,7 @@ def _classification_body(run: ClassificationRun) -> tuple[str, str]:
 
 
 def _arena_body(out: Path) -> tuple[str, str]:
-    """The table, and the recommended strategy (or the best) minus the others at the largest budget."""
+    """The table, and the recommended strategy (or the best) minus the others, at most budget."""
     table, record = arena.open_arena(out), read_record(out)
     texts, budget = arena.arena_table(table), table["budget"].max()
     one = arena.RECOMMENDED if arena.RECOMMENDED in texts.index else texts.index[0]
