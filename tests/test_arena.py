@@ -209,6 +209,23 @@ def test_area_under_the_curve():
     assert arena.area_under_curve(table[:1]).loc["margin", 0] == 40
 
 
+def test_one_budget_is_a_ranking_and_more_are_lines():
+    rows = [
+        (name, arena_method(name, budget).name, seed, budget, "points", score + seed, paid)
+        for name, score, paid in (("random", 50, 30), ("margin", 60, 35))
+        for budget in (10, 40)
+        for seed in (0, 1)
+    ]
+    columns = ["strategy", "method", "seed", "budget", "unit", "miou", "seconds_per_image"]
+    table = pd.DataFrame(rows, columns=columns)
+    figure = arena.arena_curves(table[table["budget"] == 40], "seconds")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["margin   35", "random   30"]
+    assert [line.get_xdata()[0] for line in axes.lines[1::2]] == [60.5, 50.5]
+    assert figure.get_suptitle().startswith("margin leads at 40 points")
+    assert arena.arena_curves(table, "seconds").axes[0].get_xscale() == "log"
+
+
 def test_image_bootstrap_against_a_loop():
     numbers = np.random.default_rng(3)
     first, second = numbers.integers(0, 9, (2, 12, 3, 3))

@@ -282,9 +282,12 @@ def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = (
     """mIoU against what was paid, a line a strategy, bars one standard deviation over seeds.
 
     axis: "pixels", "clicks" or "seconds". shown: strategies; by default those with most budgets.
+    With one budget there are no lines: the strategies stand below each other, the best first.
     """
     counts = table.groupby("strategy")["budget"].nunique()
     shown = shown or [name for name in strategies() if counts.get(name) == counts.max()]
+    if counts.max() == 1:
+        return _ranking(table[table["strategy"].isin(shown)], axis)
     figure = viz.figure_of(viz.WIDTH, 4.6)
     axes = figure.subplots()
     for name in shown:
@@ -307,6 +310,29 @@ def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = (
     titles = [strategy_title(name) for name in order]
     handles = [lines[title] for title in titles]
     figure.legend(handles, titles, loc="outside right upper", fontsize=9)
+    return figure
+
+
+def _ranking(table: pd.DataFrame, axis: str) -> Figure:
+    """A row a strategy, the best first: mIoU with its spread, and what was paid for it."""
+    groups = table.groupby("strategy")
+    order = groups["miou"].mean().sort_values(ascending=False).index
+    figure = viz.figure_of(viz.WIDTH, 0.9 + 0.27 * len(order))
+    axes = figure.subplots()
+    labels = []
+    for row, name in enumerate(order):
+        rows = groups.get_group(name)
+        style, paid = viz.style_of(rows["method"].iloc[0]), rows[f"{axis}_per_image"].mean()
+        labels.append(f"{strategy_title(name)}   {paid:.0f}")
+        axes.plot(rows["miou"], [row] * len(rows), "o", color="#999999", mfc="none", ms=5)
+        axes.plot(rows["miou"].mean(), row, "D", color=style.colour, ms=7)
+    axes.set_yticks(range(len(order)), labels)
+    axes.invert_yaxis()
+    axes.set(xlabel="mIoU in % (a circle a seed, a diamond their mean)", ylabel="")
+    budget, unit = table["budget"].iloc[0], table["unit"].iloc[0]
+    said = f"{strategy_title(order[0])} leads at {budget:g} {unit} (numbers: {AXES[axis]})"
+    figure.suptitle(said, x=0.01, ha="left", fontweight="bold")
+    axes.grid(axis="both", **viz.GRID)
     return figure
 
 
