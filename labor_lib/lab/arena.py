@@ -33,7 +33,7 @@ FIRST = (
     *("clicks_per_image", "seconds_per_image", "void_share", "select_seconds"),
 )  # columns of results.csv that a reader looks for
 AXES = {"pixels": "pixels an image", "clicks": "clicks an image", "seconds": "a person's seconds"}
-RECOMMENDED = "margin_spaced"  # the least that is ahead of the margin and PPL (docs/RESULTS.md)
+RECOMMENDED = "margin_spaced"  # docs/RESULTS.md, "The arena"
 SMALL = ("random", "margin", "margin_spaced", "ppl", "rare_margin_spaced_filled")
 DEFAULT = ("random", "margin", "margin_sampled", "margin_spaced", "ppl", "ppl_filled")
 
