@@ -11,7 +11,7 @@ from test_cli import accepted, refused
 
 from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError
-from labor_lib.lab import arena, segmentation
+from labor_lib.lab import arena, report, segmentation
 from labor_lib.lab.segmentation import Domains, Roots, _void_share
 from labor_lib.labels import IGNORE
 from labor_lib.methods import regions as grown
@@ -224,6 +224,25 @@ def test_one_budget_is_a_ranking_and_more_are_lines():
     assert [line.get_xdata()[0] for line in axes.lines[1::2]] == [60.5, 50.5]
     assert figure.get_suptitle().startswith("margin leads at 40 points")
     assert arena.arena_curves(table, "seconds").axes[0].get_xscale() == "log"
+
+
+def test_the_page_compares_the_recommended_strategy(monkeypatch):
+    """Not the best one: what is recommended has to be judged against those that lead, too."""
+    rows = [
+        (name, seed, 40, "points", score + seed, 39.0, 35.0, 0.0)
+        for name, score in (("random", 50), ("margin_spaced", 60), ("margin", 62))
+        for seed in (0, 1)
+    ]
+    columns = ["strategy", "seed", "budget", "unit", "miou"]
+    columns += ["clicks_per_image", "seconds_per_image", "void_share"]
+    record = {"settings": {"preset": "streets"}, "unit": "points", "command": "x", "device": "cpu"}
+    table = pd.DataFrame(rows, columns=columns)
+    monkeypatch.setattr(arena, "open_arena", lambda out: table)
+    monkeypatch.setattr(report, "read_record", lambda out: record | {"precision": "32-true"})
+    name, body = report._arena_body(None)
+    assert name == "arena-streets-points"
+    assert "margin, spaced minus the others at 40 points" in body
+    assert "| margin | −2.0 | 0 of 2 |" in body
 
 
 def test_image_bootstrap_against_a_loop():

@@ -33,7 +33,7 @@ def test_a_card_before_and_a_way_back_behind(path):
 
 @each_note
 def test_cells_and_outputs(path, library):
-    rules.test_cells_fit_a_screen_and_outputs_are_those_of_one_run(path, library)
+    rules.test_cells_fit_a_screen_and_outputs_are_right(path, library)
 
 
 def test_links():
