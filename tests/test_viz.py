@@ -54,6 +54,15 @@ def legend_texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+def test_a_row_of_seeds():
+    figure = viz.seed_dots({"one": ([40.0, 50.0], "#000000"), "other": ([30.0], "#ff0000")}, "Who")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "other"]
+    assert [text.get_text() for text in axes.texts] == ["45.0", "30.0"]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[40, 50], [45], [30], [30]]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first on top"
+
+
 def test_every_method_has_its_own_style():
     plain = [name for name, method in METHODS.items() if not (method.control or method.arena)]
     bare = {name: replace(METHODS[name], style=None) for name in plain}

@@ -317,23 +317,14 @@ def _ranking(table: pd.DataFrame, axis: str) -> Figure:
     """A row a strategy, the best first: mIoU with its spread, and what was paid for it."""
     groups = table.groupby("strategy")
     order = groups["miou"].mean().sort_values(ascending=False).index
-    figure = viz.figure_of(viz.WIDTH, 0.9 + 0.27 * len(order))
-    axes = figure.subplots()
-    labels = []
-    for row, name in enumerate(order):
-        rows = groups.get_group(name)
-        style, paid = viz.style_of(rows["method"].iloc[0]), rows[f"{axis}_per_image"].mean()
-        labels.append(f"{strategy_title(name)}   {paid:.0f}")
-        axes.plot(rows["miou"], [row] * len(rows), "o", color="#999999", mfc="none", ms=5)
-        axes.plot(rows["miou"].mean(), row, "D", color=style.colour, ms=7)
-    axes.set_yticks(range(len(order)), labels)
-    axes.invert_yaxis()
-    axes.set(xlabel="mIoU in % (a circle a seed, a diamond their mean)", ylabel="")
+    rows = {}
+    for name in order:
+        of_it = groups.get_group(name)
+        label = f"{strategy_title(name)}   {of_it[f'{axis}_per_image'].mean():.0f}"
+        rows[label] = of_it["miou"], viz.style_of(of_it["method"].iloc[0]).colour
     budget, unit = table["budget"].iloc[0], table["unit"].iloc[0]
     said = f"{strategy_title(order[0])} leads at {budget:g} {unit} (numbers: {AXES[axis]})"
-    figure.suptitle(said, x=0.01, ha="left", fontweight="bold")
-    axes.grid(axis="both", **viz.GRID)
-    return figure
+    return viz.seed_dots(rows, said)
 
 
 @viz.styled

@@ -387,6 +387,31 @@ def last_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
+def seed_dots(rows: dict[str, tuple[Sequence[float], str]], title: str = "") -> Figure:
+    """A row a name, in the given order: a circle a seed, a diamond at their mean with its value.
+
+    rows: name -> (mIoU of every seed in percent, colour).
+    """
+    figure = figure_of(WIDTH, 0.9 + 0.28 * len(rows))
+    axes = figure.subplots()
+    for row, (scores, colour) in enumerate(rows.values()):
+        mean = np.mean(scores)
+        axes.plot(scores, [row] * len(scores), "o", color="#999999", mfc="none", ms=5)
+        axes.plot(mean, row, "D", color=colour, ms=7)
+        beside = {"textcoords": "offset points", "va": "center", "fontsize": 10}
+        axes.annotate(f"{mean:.1f}", (max(scores), row), (9, 0), **beside)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)
+    axes.set(xlabel="mIoU in % (a circle a seed, a diamond their mean)", ylabel="")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    axes.grid(axis="both", **GRID)
+    axes.set_axisbelow(True)
+    return figure
+
+
+@styled
 def selector_curves(history: pd.DataFrame) -> Figure:
     """The pixel selector's training: how much of the batch its mask holds, and both losses.
 
