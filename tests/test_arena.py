@@ -12,6 +12,7 @@ from test_cli import accepted, refused
 from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError
 from labor_lib.lab import arena, report, segmentation
+from labor_lib.lab.runs import SegmentationRun
 from labor_lib.lab.segmentation import Domains, Roots, _void_share
 from labor_lib.labels import IGNORE
 from labor_lib.methods import regions as grown
@@ -113,6 +114,13 @@ def test_an_arena_is_extended_and_kept(tmp_path, capsys, monkeypatch):
     assert phase["tolerance"] in (0, *SMOKE.regions.tolerances)
     assert not (out / "seed0/margin_filled@7points/stage3/pseudo_labels.npy").exists()
     both = pd.read_csv(out / "results.csv")
+
+    # a notebook sees what a strategy chose from: the network alone, or the selector
+    run = SegmentationRun(out)
+    for name, rule in (("margin_filled", "margin"), ("ppl", "ppl")):
+        for index, stored in enumerate(run.selection(f"{name}@7points", 0, 1).positions):
+            image = arena.candidates(run, index, 2, rule)  # 7 points in three stages: 2, 2, 3
+            np.testing.assert_array_equal(RULES[rule](image), stored)
 
     # the page of results
     page = tmp_path / "RESULTS.md"

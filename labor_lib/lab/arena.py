@@ -26,7 +26,7 @@ from labor_lib.methods.registry import METHODS, arena_method, entered, strategie
 from labor_lib.metrics import mious
 from labor_lib.runtime import Progress, home, make_fabric, writing
 from labor_lib.selection.record import read_arrays
-from labor_lib.selection.rules import SCORED, Candidates
+from labor_lib.selection.rules import COMPARE, SCORED, Candidates
 
 FIRST = (
     *("strategy", "flavour", "budget", "unit", "seed", "stage", "miou", "pixels_per_image"),
@@ -113,17 +113,23 @@ def open_run(unit: str = "points") -> SegmentationRun:
     return run
 
 
-def candidates(run: SegmentationRun, index: int, budget: int, seed: int = 0) -> Candidates:
-    """One training image as the rules see it in the first stage of an arena.
+def candidates(
+    run: SegmentationRun, index: int, budget: int, strategy: str = "margin", seed: int = 0
+) -> Candidates:
+    """One training image as a strategy's rule sees it in the first stage of an arena.
 
-    The classifiers' probabilities are those of PPL's selector, where the arena has one; the mean
-    probability of each class is that of the first 20 images.
+    A rule of two classifiers is given those of the selector, where the arena has one; any other
+    the network's own probabilities, twice. The mean probability of each class is that of the first
+    20 images.
     """
-    target = run.domains(seed).target
-    (method, *_) = [m for m in run.methods_of(seed) if METHODS[m].selector] or run.methods_of(seed)
-    net = run.at_start(method, seed)
-    if METHODS[method].selector:
-        first, second = map(torch.from_numpy, run.pair(method, seed, 1, index))
+    target, compares = (
+        run.domains(seed).target,
+        strategies()[strategy].get("rule", strategy) in COMPARE,
+    )
+    with_selector = [m for m in run.methods_of(seed) if compares and METHODS[m].selector]
+    net = run.at_start(run.methods_of(seed)[0], seed)  # all strategies start from this one
+    if with_selector:
+        first, second = map(torch.from_numpy, run.pair(with_selector[0], seed, 1, index))
     else:
         first = second = torch.from_numpy(run.probabilities(net, target, index))
 
