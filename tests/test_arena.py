@@ -230,7 +230,7 @@ def test_one_budget_is_a_ranking_and_more_are_lines():
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["margin   35", "random   30"]
     assert [line.get_xdata()[0] for line in axes.lines[1::2]] == [60.5, 50.5]
-    assert figure.get_suptitle().startswith("margin leads at 40 points")
+    assert figure.get_suptitle().startswith("1 of 2 strategies")
     assert arena.arena_curves(table, "seconds").axes[0].get_xscale() == "log"
 
 

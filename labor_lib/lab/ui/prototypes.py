@@ -138,7 +138,7 @@ class PrototypeViewer(StagePanel):
         members = [Tint(scene.where(one.members)), Rings([one.point])]
         self.picture.show(
             paint(dimmed(scene.image), members),
-            f"D(k), uncertain pixels predicted {name}; {where}",
+            f"M_k, uncertain pixels predicted {name}; {where}",
             sentence(one, name, true, one.point in scene.positions),
         )
         low, high = _similarity_range(one)
