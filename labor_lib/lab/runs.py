@@ -37,7 +37,7 @@ from labor_lib.lab.classification import (
 )
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
-from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_seconds
+from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
 from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
@@ -144,10 +144,8 @@ class SegmentationRun(Run):
                 f"{folder}: a project on images without labels, so it has no scores; `python -m "
                 f"labor_lib status {folder}` says how far it is"
             )
-        counts = [f"{name}_per_image" for name in COUNTS]
-        self.table = with_seconds(
-            read_table(self.folder, "stage", "miou", *counts, "train_seconds")
-        )
+        paid = [f"{name}_per_image" for name in (*COUNTS, "seconds", "most_seconds")]
+        self.table = read_table(self.folder, "stage", "miou", *paid, "train_seconds")
         for name in self.table["method"].unique():
             if "@" in name:  # of an arena
                 entered(name)

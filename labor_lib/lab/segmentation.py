@@ -541,7 +541,6 @@ class SegmentationPhases:
             select_seconds += training.get("select_seconds", 0.0)
             # full supervision pays once; the others pay in every stage
             paid = [training] if method.sees == "all" else [*paid, training]
-            least, most = _seconds(paid, method.kind)
             rows.append(
                 {
                     "method": method.name,
@@ -551,10 +550,7 @@ class SegmentationPhases:
                     "budget": self.budget_text(method),
                     "precision": precision_of(self.fabric),
                     **phase["scores"],
-                    **{f"{name}_per_image": _total(paid, name) for name in COUNTS},
-                    "seconds_per_image": least,
-                    "most_seconds_per_image": most,
-                    "void_share": _void_share(paid),
+                    **paid_by_person(paid, method.kind),
                     "train_seconds": seconds,
                     "select_seconds": select_seconds,
                     **{f"iou_{name}": value for name, value in phase["iou"].items()},
@@ -585,32 +581,18 @@ def _means(costs: pd.DataFrame) -> dict[str, float]:
     return {name: float(np.mean(costs[name])) for name in names}
 
 
-def _total(paid: list[dict], name: str) -> float:
-    """What some phases paid together."""
-    return sum((phase.get(name, 0.0) for phase in paid), start=0.0)
+def paid_by_person(phases: list[dict], kind: str) -> dict[str, float]:
+    """What some phases paid together, as columns of results.csv. kind: see `person_seconds`.
 
-
-def _void_share(paid: list[dict]) -> float:
-    """The part of the asked pixels that was void; NaN where it was not counted."""
-    asked = _total(paid, "asked")
-    return _total(paid, "void") / asked if asked else np.nan
-
-
-def _seconds(paid: list[dict], kind: str) -> tuple[float, float]:
-    """A person's seconds at the least and at the most: measured ones where a phase has them."""
-    measured = _total(paid, "seconds")
-    counted = [phase for phase in paid if "seconds" not in phase]
-    least, most = person_seconds(*(_total(counted, name) for name in COUNTS), kind)
-    return least + measured, most + measured
-
-
-def with_seconds(table: pd.DataFrame) -> pd.DataFrame:
-    """results.csv with the columns of a person's seconds, computed where an older version wrote
-    it without them."""
-    if "seconds_per_image" in table:
-        return table
-    kinds = [METHODS[name].kind if name in METHODS else "pixels" for name in table["method"]]
-    counts = table[[f"{name}_per_image" for name in COUNTS]].to_numpy(float)
-    pairs = [person_seconds(*row, kind) for row, kind in zip(counts, kinds, strict=True)]
-    least, most = np.transpose(pairs)
-    return table.assign(seconds_per_image=least, most_seconds_per_image=most)
+    Seconds are computed for the phases that have no measured ones. void_share: the part of the
+    asked pixels that was void; NaN where it was not counted.
+    """
+    paid = pd.DataFrame(phases, columns=[*COUNTS, "seconds", "asked", "void"], dtype=float)
+    total, computed = paid.sum(), paid[paid["seconds"].isna()].sum()
+    least, most = person_seconds(*computed[list(COUNTS)], kind)
+    return {
+        **{f"{name}_per_image": total[name] for name in COUNTS},
+        "seconds_per_image": least + total["seconds"],
+        "most_seconds_per_image": most + total["seconds"],
+        "void_share": total["void"] / total["asked"] if total["asked"] else np.nan,
+    }
