@@ -220,7 +220,6 @@ def diverged(out: Path) -> None:
         (None, ("--points", "12"), "settings.budget.points was 40, is 12; restore them, or pass"),
         (lambda out: (out / "config.json").unlink(), (), "config.json: missing, but"),
         (lambda out: (out / "config.json").write_text("[]"), (), "json: not the settings of a run"),
-        (lambda out: (out / STAGE / "phase.json").write_text("{}"), (), "phase.json: damaged"),
         (lambda out: (out / STAGE / "phase.json").write_text(""), (), "phase.json: not JSON"),
         (another_network, (), "segmenter.safetensors: checkpoint of another architecture"),
         (diverged, (), "stage2/segmenter.safetensors: not finite"),

@@ -35,7 +35,6 @@ from labor_lib.lab.pipeline import (
     Phase,
     images_digest,
     machine_record,
-    read_phase,
     run_phases,
     save_nets,
     seed_folders,
@@ -45,7 +44,7 @@ from labor_lib.methods.adabn import adapt_batchnorm, sample_in_batches
 from labor_lib.methods.ccsa import make_pairs
 from labor_lib.methods.registry import CLASSIFICATION, Method, build_classification
 from labor_lib.metrics import accuracy, correct
-from labor_lib.runtime import derive_seed, load_weights, precision_of, save_weights
+from labor_lib.runtime import derive_seed, load_weights, precision_of, read_json, save_weights
 from labor_lib.train import (
     Nets,
     Optimizers,
@@ -357,7 +356,7 @@ class ClassificationPhases:
         rows = []
         for seed_folder in seed_folders(self.out).values():
             for path in seed_folder.rglob("phase.json"):
-                phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
+                phase = read_json(path)
                 scores = phase.pop("scores") | {"precision": precision_of(self.fabric)}
                 if phase["method"] in CLASSIFICATION:
                     rows.append(phase | scores)

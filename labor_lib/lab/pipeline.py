@@ -128,14 +128,6 @@ def finished(folder: Path) -> bool:
     return (folder / "phase.json").exists()
 
 
-def read_phase(folder: Path, *names: str) -> dict:
-    """phase.json; raises InputError where it is damaged or lacks one of `names`."""
-    phase = read_json(folder / "phase.json")
-    if not {"train_seconds", *names} <= set(phase):
-        raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
-    return phase
-
-
 def seed_folders(out: Path) -> dict[int, Path]:
     """The folders `seedN` of a run by N."""
     found = {path.name.removeprefix("seed"): path for path in out.glob("seed*") if path.is_dir()}

@@ -33,7 +33,7 @@ from labor_lib.config import CAMVID, Config, DataConfig, check_budget, filled
 from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
-from labor_lib.lab.pipeline import PAGES, differences, finished, read_phase
+from labor_lib.lab.pipeline import PAGES, differences, finished
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
@@ -242,7 +242,7 @@ class Project:
         stage = self.trained()
         if not stage:
             return ""
-        scores = read_phase(self.stage(stage), "scores")["scores"]
+        scores = read_json(self.stage(stage) / "phase.json")["scores"]
         count = int(scores.get("held_out", 0))
         if not count:
             return f"After stage {stage}: no answer was kept aside to compare with."

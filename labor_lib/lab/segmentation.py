@@ -35,7 +35,6 @@ from labor_lib.lab.pipeline import (
     images_digest,
     load_nets,
     machine_record,
-    read_phase,
     run_phases,
     save_nets,
     seed_folders,
@@ -529,14 +528,14 @@ class SegmentationPhases:
         rows = []
         trained = METHODS[method.trains_as] if method.trains_as else method
         warm_ups = [seed_folder / name for name in ("source", trained.warm_up) if trained.warm_up]
-        seconds = sum(read_phase(f)["train_seconds"] for f in warm_ups if finished(f))
+        seconds = sum(read_json(f / "phase.json")["train_seconds"] for f in warm_ups if finished(f))
         select_seconds, paid = 0.0, []
         for stage in range(1, self.config.budget.stages + 1):
             folder = seed_folder / method.name / f"stage{stage}"
             if not finished(folder):
                 break
-            phase = read_phase(folder, "scores", "iou")
-            training = read_phase(seed_folder / trained.name / f"stage{stage}")
+            phase = read_json(folder / "phase.json")
+            training = read_json(seed_folder / trained.name / f"stage{stage}" / "phase.json")
             seconds += training["train_seconds"]
             select_seconds += training.get("select_seconds", 0.0)
             # full supervision pays once; the others pay in every stage
