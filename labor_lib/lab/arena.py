@@ -6,6 +6,7 @@ read nothing else, but for the bootstrap, which reads each image's confusion mat
 """
 
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -175,8 +176,7 @@ def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFram
     low, high (Student's t at a level that holds for all pairs together, Bonferroni), p (paired t
     test, Holm), seeds. Interval and p are NaN where a pair has one seed.
     """
-    rows, names = [], list(scores)
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    rows, pairs = [], list(combinations(scores, 2))
     for first, second in pairs:
         gaps = (scores[first] - scores[second]).dropna()
         mean, half, p = gaps.mean(), np.nan, np.nan
@@ -218,12 +218,9 @@ def against(scores: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def holm(p: np.ndarray) -> np.ndarray:
     """Holm's correction: the i-th smallest of n values times n - i, never falling, at most 1."""
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    corrected = np.full(len(p), np.nan)
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(steps)) if len(order) else steps
-    return corrected
+    known = pd.Series(p).dropna().sort_values()
+    corrected = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
+    return corrected.reindex(range(len(p))).to_numpy()
 
 
 def image_bootstrap(

@@ -205,9 +205,10 @@ def write_record(out: Path, now: dict) -> None:
     if "images" in then:  # the same images may lie elsewhere
         free |= {"root", "source_root", "target_root"}
     fixed = {key: value for key, value in now.items() if key not in free}
+    images = now.get("images", {})
     # a setting that only one of the two versions has is no difference; an image is
     changed = differences(then, fixed) or differences(
-        *_same_seeds(then.get("images", {}), now.get("images", {})), "images.", strict=True
+        then.get("images", images), images, "images.", strict=True
     )
     if changed:
         raise InputError(
@@ -227,22 +228,17 @@ def write_record(out: Path, now: dict) -> None:
         write_json(path, new | {"version": VERSION})
 
 
-def _same_seeds(then: dict, now: dict) -> tuple[dict, dict]:
-    """Images by name, without the seeds that only one has; nothing where none is known."""
-    if not then:
-        return {}, {}
-    alone = {name for name in then.keys() ^ now.keys() if name.startswith("seed")}
-    return tuple({k: v for k, v in one.items() if k not in alone} for one in (then, now))
-
-
 def differences(then: dict, now: dict, prefix: str = "", strict: bool = False) -> str:
-    """`a.b was 1, is 2` for the first few values that differ; strict: or that one of them lacks."""
+    """`a.b was 1, is 2` for the first few values that differ; strict: or that one of them lacks.
+
+    A whole dictionary that one of them lacks, such as a seed's, is no difference.
+    """
     found = []
     for key in sorted(then.keys() | now.keys() if strict else then.keys() & now.keys()):
         old, new = then.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             inner = differences(old, new, f"{prefix}{key}.", strict)
             found += [inner] if inner else []
-        elif old != new:
+        elif old != new and dict not in (type(old), type(new)):
             found.append(f"{prefix}{key} was {old}, is {new}")
     return ", ".join(found[:3])

@@ -147,12 +147,6 @@ class Domains:
         return found
 
 
-def drawn_folder(config: Config, data: Path, scene_seed: int) -> Path:
-    """Where the embedded benchmark of a scene seed lies."""
-    height, width = config.data.drawn_size
-    return data / f"streets-{height}x{width}-{config.data.drawn_source}" / f"scenes{scene_seed}"
-
-
 def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Path]:
     """Source and target root, drawing the embedded benchmark where one is not given."""
     data, target = config.data, roots.target
@@ -170,8 +164,9 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
             )
     names = ("size", "source", "train", "val", "test")
     settings = {name: getattr(data, f"drawn_{name}") for name in names}
-    folder = drawn_folder(config, roots.data, scene_seed)
-    drawn = write_streets(folder, scene_seed=scene_seed, **settings)
+    height, width = data.drawn_size
+    place = roots.data / f"streets-{height}x{width}-{data.drawn_source}" / f"scenes{scene_seed}"
+    drawn = write_streets(place, scene_seed=scene_seed, **settings)
     return source or drawn[0], target or drawn[1]
 
 
