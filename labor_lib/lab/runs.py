@@ -326,10 +326,8 @@ class ClassificationRun(Run):
         if not shift:
             raise InputError(f"{folder}: no run of image classification; `make family` makes one")
         config = filled(shift_settings(shift), self.record["settings"])
-        root = self.record.get("root")
-        where = {name: self.record.get(name, "") for name in ("source", "target")}
-        repetition = self.record.get("repetition", 0)
-        self.where = Where(Path(root) if root else None, **where, repetition=repetition)
+        where = filled(Where(), self.record)
+        self.where = replace(where, root=Path(where.root)) if where.root else where
         self.shift = self.folder.name
         self.table = _whole_seeds(
             read_table(self.folder, "few", "target", "accuracy"), list(methods), few

@@ -45,9 +45,6 @@ class AnswerSheet(anywidget.AnyWidget):
     classes = traitlets.List().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
 
-    def clear(self) -> None:
-        """An error takes no other question away."""
-
 
 class AnnotationWidget(Panel):
     """Asks a store's open questions and saves the answers.
@@ -66,9 +63,10 @@ class AnnotationWidget(Panel):
             annotator, continuous_update=False, layout=Layout(width="300px"),
             tooltip="answers are kept under this name", **wide("your name"),
         )  # fmt: skip
-        self.sheet = AnswerSheet(layout=Layout(width="100%"))  # alone in its row
+        self.sheet = AnswerSheet(layout=Layout(width="100%"))
         self.sheet.on_msg(self._receive)
-        self._build(row(self.annotator), parts=[self.sheet])
+        self._build(row(self.annotator), parts=[])
+        self.children = [*self.children, self.sheet]  # no part: an error takes no question away
         self._on(self.annotator)
 
     # ------------------------------------------------------------------------------- questions

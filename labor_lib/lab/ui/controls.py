@@ -202,21 +202,19 @@ class Panel(VBox):
         failed: what the status says of an error before its reason.
         """
         with self._turn:  # JupyterLab hands a change to a second thread while the first one draws
-            if not self._busy:
-                self._try(action, failed)
-
-    def _try(self, action: Callable[[], None], failed: str) -> None:
-        self._busy, self.error = True, ""
-        try:
-            action()
-        except Exception as error:  # whatever it is, the reader gets a line, not a traceback
-            self.error = in_a_line(error)
-            for part in chain(*self.lines):  # nothing rather than what is no longer chosen
-                part.clear()
-        finally:
-            self._busy = False
-        words = f'<p role="alert" style="{_ALERT}">{failed}: {html.escape(self.error)}</p>'
-        self.status.value = words if self.error else ""
+            if self._busy:
+                return
+            self._busy, self.error = True, ""
+            try:
+                action()
+            except Exception as error:  # whatever it is, the reader gets a line, not a traceback
+                self.error = in_a_line(error)
+                for part in chain(*self.lines):  # nothing rather than what is no longer chosen
+                    part.clear()
+            finally:
+                self._busy = False
+            words = f'<p role="alert" style="{_ALERT}">{failed}: {html.escape(self.error)}</p>'
+            self.status.value = words if self.error else ""
 
     def _on(self, *controls, action: Callable[[], None] | None = None) -> None:
         """Call the action (`_update` if none is given) after a change of any of the controls."""
