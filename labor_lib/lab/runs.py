@@ -37,7 +37,7 @@ from labor_lib.lab.classification import (
 )
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
-from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases
+from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, asked_before
 from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
@@ -292,10 +292,7 @@ class SegmentationRun(Run):
 
     def asked_before(self, method: str, seed: int, stage: int) -> Selection:
         """All that the stages before this one asked."""
-        known = Selection.nothing(len(self.domains(seed).target), self.config.data.target_size)
-        for earlier in range(1, stage):
-            known = known.merge(self.selection(method, seed, earlier))
-        return known
+        return asked_before(self.place(seed, method), stage, self.domains(seed).target)
 
     def _masks(self, method: str, seed: int = 0, stage: int = 1) -> Masks:
         """Where the selector's two classifiers disagree, on every training image."""

@@ -307,7 +307,7 @@ class SegmentationPhases:
         labels, record = self._target_labels(folder, method, nets, domains, seed, number)
         labelled = ()
         if method.sees == "few":
-            asked = self._asked_before(method, seed, number + 1, len(domains.target))
+            asked = asked_before(folder.parent, number + 1, domains.target)
             labelled = [index for index, one in enumerate(asked.positions) if len(one)]
         seconds = self._train(
             folder,
@@ -393,7 +393,7 @@ class SegmentationPhases:
         if method.sees == "pseudo":
             labels = self._pseudo_labels(folder, net, domains.target, stage)
             return labels, {"select_seconds": time.perf_counter() - started}
-        known = self._asked_before(method, seed, stage, len(domains.target))
+        known = asked_before(folder.parent, stage, domains.target)
         questions, answered = folder / "selection.npz", folder / "cost.csv"
         name = f"{method.name}/seed{seed}/stage{stage}"
         if not (folder / "asked.json").exists():  # chosen once, however long the answers take
@@ -442,14 +442,6 @@ class SegmentationPhases:
         alphas = self.config.self_training.alphas
         alpha, path = alphas[min(stage, len(alphas)) - 1], folder / "pseudo_labels.npy"
         return write_pseudo_labels(self.fabric, net, target, self.config, alpha, path)
-
-    def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
-        """All that the earlier stages of a method asked."""
-        known = Selection.nothing(images, self.config.data.target_size)
-        for earlier in range(1, stage):
-            path = self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
-            known = known.merge(Selection.load(path, known))
-        return known
 
     def _choose(self, folder, method, nets, domains, known: Selection, stage, seed) -> Selection:
         """Train the selector where the method has one; select. Nobody is asked yet.
@@ -568,11 +560,18 @@ class SegmentationPhases:
         return "mask" if method.whole_mask else share
 
 
+def asked_before(folder: Path, stage: int, target: SegmentationFolder) -> Selection:
+    """All that a method asked of the target before a stage; folder: that of the method's stages."""
+    known = Selection.nothing(len(target), target.size)
+    for earlier in range(1, stage):
+        known = known.merge(Selection.load(folder / f"stage{earlier}" / "selection.npz", known))
+    return known
+
+
 def _means(costs: pd.DataFrame) -> dict[str, float]:
     """Means over the images; of measured seconds only where every image has them."""
-    measured = "seconds" in costs and costs["seconds"].notna().all()
-    names = (*COUNTS, "seconds") if measured else COUNTS
-    return {name: float(np.mean(costs[name])) for name in names}
+    known = costs.reindex(columns=[*COUNTS, "seconds"])
+    return known.mean(skipna=False).dropna().to_dict()
 
 
 def paid_by_person(phases: list[dict], kind: str) -> dict[str, float]:
