@@ -290,13 +290,10 @@ class Start:
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
             raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
         config = with_network(project.BASE, self.network)
-        adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
-        train = _given(
-            source_steps=None if self.warm_up is None else self.warm_up - adversarial,
-            adversarial_steps=adversarial,
-            stage_steps=self.steps,
-            imagenet=False if self.no_imagenet else None,
-        )
+        train = _given(stage_steps=self.steps, imagenet=False if self.no_imagenet else None)
+        if self.warm_up is not None:
+            adversarial = self.warm_up // 3  # as in the presets
+            train |= dict(source_steps=self.warm_up - adversarial, adversarial_steps=adversarial)
         budget = _given(stages=self.stages, points=self.points)
         return changed(config, preset="project", train=train, budget=budget)
 

@@ -277,9 +277,10 @@ CAMVID_DUSK = changed(  # a shift between real photographs: by day, at dusk
     ),
 )
 
-GTA5 = Config(
+GTA5 = changed(
+    STREETS,
     preset="gta5",
-    data=DataConfig(
+    data=dict(
         class_set="cityscapes19",
         source_size=(720, 1280),
         target_size=(512, 1024),
@@ -290,7 +291,7 @@ GTA5 = Config(
         mean=(0.485, 0.456, 0.406),  # torchvision's ImageNet weights; the original's are Caffe's
         std=(0.229, 0.224, 0.225),
     ),
-    train=TrainConfig(
+    train=dict(
         network="resnet101",
         imagenet=True,
         batch_size=1,
@@ -304,16 +305,10 @@ GTA5 = Config(
         weight_decay=5e-4,
         ramp_steps=0,
     ),
-    adversarial=AdversarialConfig(
-        level_weights=(0.001, 0.0002), widths=(64, 128, 256, 512), learning_rate=1e-4
-    ),
-    self_training=SelfTrainingConfig(
-        alphas=(0.2, 0.25, 0.3), batch_size=1, entropy_weight=3.0, kld_weight=0.1
-    ),
-    selector=SelectorConfig(steps=5000, batch_size=1, learning_rate=2.5e-4),
-    spl_selector=SelectorConfig(
-        steps=5000, batch_size=1, learning_rate=2.5e-4, weight=0.001, noise=0.2
-    ),
+    adversarial=dict(level_weights=(0.001, 0.0002), widths=(64, 128, 256, 512), learning_rate=1e-4),
+    self_training=dict(alphas=(0.2, 0.25, 0.3), batch_size=1, entropy_weight=3.0, kld_weight=0.1),
+    selector=dict(steps=5000, batch_size=1, learning_rate=2.5e-4),
+    spl_selector=dict(steps=5000, batch_size=1, learning_rate=2.5e-4),
 )
 
 SYNTHIA = changed(
