@@ -59,7 +59,7 @@ def finished_stages(out, method: str, stages: list[dict]) -> pd.DataFrame:
     for number, counts in enumerate(stages, start=1):
         write_json(out / f"seed0/{method}/stage{number}/phase.json", scores | counts)
     fabric = type("Fabric", (), {"_precision": type("P", (), {"precision": "32-true"})})
-    return SegmentationPhases(SMOKE, out, Roots(out), fabric, None).results()
+    return SegmentationPhases(SMOKE, out, Roots(out), fabric).results()
 
 
 def paid(*counts: float, **further) -> dict:

@@ -25,7 +25,7 @@ from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.methods.registry import METHODS, arena_method, entered, strategies, strategy_title
 from labor_lib.metrics import mious
-from labor_lib.runtime import Progress, home, make_fabric, writing
+from labor_lib.runtime import home, make_fabric, writing
 from labor_lib.selection.record import read_arrays
 from labor_lib.selection.rules import SCORED, Candidates
 
@@ -104,9 +104,8 @@ def open_run(unit: str = "points") -> SegmentationRun:
         config = preset("small")
         small = home() / "runs" / f"small-arena-{unit}"
         print("A small arena: its figures show shapes, not results (`make arena` makes the whole).")
-        with Progress() as progress:
-            phases = ArenaPhases(config, small, Roots(home() / "data"), make_fabric(), progress)
-            phases.run(entries(list(SMALL), [9, 39], unit, config), [0], unit=unit)
+        phases = ArenaPhases(config, small, Roots(home() / "data"), make_fabric())
+        phases.run(entries(list(SMALL), [9, 39], unit, config), [0], unit=unit)
         run = SegmentationRun(small)
     budgets = ", ".join(f"{budget:g}" for budget in sorted(run.table["budget"].unique()))
     count = run.table["strategy"].nunique()

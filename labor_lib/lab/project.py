@@ -39,7 +39,6 @@ from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
 from labor_lib.nets import deeplab
 from labor_lib.runtime import (
-    Progress,
     load_weights,
     make_fabric,
     read_json,
@@ -180,17 +179,13 @@ class Project:
             )
         fabric = make_fabric(self.device, self.precision)
         roots = Roots(self.folder / "drawn", self.source, self.images)
-        with Progress() as progress:
-            phases = SegmentationPhases(
-                self.config, self.folder, roots, fabric, progress, command,
-                f"store:{self.store_path}",
-            )  # fmt: skip
-            try:
-                phases.run([METHODS[self.method]], [0])
-            except Waiting:
-                return
-            progress.close()
-            self.write_predictions(fabric, phases.domains(0).target)
+        asking = f"store:{self.store_path}"
+        phases = SegmentationPhases(self.config, self.folder, roots, fabric, command, asking)
+        try:
+            phases.run([METHODS[self.method]], [0])
+        except Waiting:
+            return
+        self.write_predictions(fabric, phases.domains(0).target)
 
     def must_be_answered(self) -> None:
         """Raises Waiting where questions are open."""

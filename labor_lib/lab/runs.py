@@ -44,7 +44,7 @@ from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
 from labor_lib.metrics import evaluate, mious
 from labor_lib.nets import deeplab
-from labor_lib.runtime import Progress, home, load_weights, make_fabric
+from labor_lib.runtime import home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import predict, prepare
 
@@ -462,10 +462,8 @@ def open_run(
         print(
             f"Training {', '.join(missing)} {size} ({why}). Its figures show shapes, not results."
         )
-        with Progress() as progress:
-            fabric = make_fabric()
-            phases = SegmentationPhases(config, small, roots, fabric, progress, annotator=annotator)
-            phases.run(wanted, [seed])
+        phases = SegmentationPhases(config, small, roots, make_fabric(), annotator=annotator)
+        phases.run(wanted, [seed])
     return _opened(SegmentationRun(small))
 
 
@@ -529,9 +527,7 @@ def open_shift(
     if run is None:
         config = replace(config, few=tuple(few) or config.few)
         small = home() / "runs" / "family-small" / shift
-        with Progress() as progress:
-            phases = ClassificationPhases(config, Where(), small, make_fabric(), progress)
-            phases.run(wanted, [seed])
+        ClassificationPhases(config, Where(), small, make_fabric()).run(wanted, [seed])
         labelled = any(label_numbers(method, config) != (None,) for method in wanted)
         run = ClassificationRun(small, names, config.few if labelled else ())
     return run if quiet else _opened(run)

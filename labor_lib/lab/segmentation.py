@@ -31,11 +31,10 @@ from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
+    Phases,
     finished,
     images_digest,
     load_nets,
-    machine_record,
-    run_phases,
     save_nets,
     seed_folders,
     write_history,
@@ -173,15 +172,14 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
 # ----------------------------------------------------------------------------------- the phases
 
 
-class SegmentationPhases:
-    """Makes the phases of one run folder."""
+class SegmentationPhases(Phases):
+    """Stages of methods, and the warm-ups that they share."""
 
     def __init__(
-        self, config: Config, out: Path, roots: Roots, fabric, progress, command="",
-        annotator: str = "oracle",
-    ):  # fmt: skip
-        self.config, self.out, self.roots, self.annotator = config, Path(out), roots, annotator
-        self.fabric, self.progress, self.command = fabric, progress, command
+        self, config: Config, out: Path, roots: Roots, fabric, command="", annotator="oracle"
+    ):
+        super().__init__(config, out, fabric, command)
+        self.roots, self.annotator = roots, annotator
         self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
 
     def run(self, methods: list[Method], seeds: list[int], **further) -> pd.DataFrame:
@@ -203,17 +201,12 @@ class SegmentationPhases:
             for one in answering:
                 one.check()
             images[f"seed{seed}"] = domains.fingerprint()
-        record = (
-            machine_record(self.fabric, self.command)
-            | {
-                "settings": self.config.as_dict(),
-                "images": images,
-                "annotator": annotator_name(self.annotator, self.out),
-                "data_root": str(self.roots.data.resolve()),
-                "scored_on": domains.evaluation.split if domains.evaluation else None,
-            }
-            | further
-        )
+        record = further | {
+            "images": images,
+            "annotator": annotator_name(self.annotator, self.out),
+            "data_root": str(self.roots.data.resolve()),
+            "scored_on": domains.evaluation.split if domains.evaluation else None,
+        }
         noise = read_noise(self.annotator)
         if noise is not None:
             record["noise"] = noise.as_dict()
@@ -222,7 +215,7 @@ class SegmentationPhases:
             record[f"{name}_root"] = None if root is None else str(root.resolve())
         numbers = range(1, self.config.budget.stages + 1)
         phases = [self.stage(m, seed, n) for seed in seeds for m in methods for n in numbers]
-        return run_phases(self.out, phases, record, self.results, self.progress)
+        return self.make(phases, record)
 
     def _domains(self, seed: int) -> Domains:
         scene_seed = self.config.scene_seed + seed
