@@ -274,14 +274,14 @@ def arena_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @viz.styled
-def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = ()) -> Figure:
+def arena_curves(table: pd.DataFrame, axis: str = "pixels") -> Figure:
     """mIoU against what was paid, a line a strategy, bars one standard deviation over seeds.
 
-    axis: "pixels", "clicks" or "seconds". shown: strategies; by default those with most budgets.
-    With one budget there are no lines: the strategies stand below each other, the best first.
+    axis: "pixels", "clicks" or "seconds". The strategies with most budgets are drawn. With one
+    budget there are no lines: the strategies stand below each other, the best first.
     """
     counts = table.groupby("strategy")["budget"].nunique()
-    shown = shown or [name for name in strategies() if counts.get(name) == counts.max()]
+    shown = [name for name in strategies() if counts.get(name) == counts.max()]
     if counts.max() == 1:
         return _ranking(table[table["strategy"].isin(shown)], axis)
     figure = viz.figure_of(viz.WIDTH, 4.6)

@@ -38,14 +38,7 @@ from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runtime import (
-    load_weights,
-    make_fabric,
-    read_json,
-    write_json,
-    write_text,
-    writing,
-)
+from labor_lib.runtime import load_weights, make_fabric, read_json, write_json, write_text, writing
 from labor_lib.train import image_batches
 
 BASE = CAMVID  # the defaults of every project
