@@ -1,7 +1,7 @@
 """What a stage of a method saw of a training image, and asked there, layer by layer."""
 
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from ipywidgets import HTML, BoundedIntText, IntSlider, Layout
@@ -155,7 +155,7 @@ class StagePanel(RunPanel):
         self.many = HTML()
         self.picture = Picture(zoomable=True)
         self._place = [self.method, self.seed, self.stage, self.image]  # what `_open` is given
-        self._seen = (None, None)  # what `_look` opened last: their values, scene
+        self._scene = lru_cache(maxsize=1)(self._open)
 
     def _listen(self, *controls) -> None:
         """Update after a change of the controls."""
@@ -188,13 +188,11 @@ class StagePanel(RunPanel):
         controls.choose(self.seed, self._seeds(), self._seeds()[0])
         count = len(self.run.domains(self.seed.value).target)
         self.image.max, self.many.value = count - 1, f"of {count}, from 0"
-        key = tuple(control.value for control in self._place)
-        if self._seen[0] != key:
-            self._seen = (key, self._open(*key))
-        method, seed, stage, image = key[:4]
+        method, seed, stage, image, *model = (control.value for control in self._place)
+        scene = self._scene(method, seed, stage, image, *model)
         text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
         self.title = self.run.title(text)
-        return self._seen[1]
+        return scene
 
     def _open(self, method: str, seed: int, stage: int, image: int, after=False) -> Scene:
         return self.run.view(method, seed, stage, image, after=after)
@@ -292,7 +290,7 @@ class SelectionExplorer(StagePanel):
         self.second.layout.display = "none" if difference.disabled else None
         self.second.clear()
         if not difference.disabled:
-            method, *place, after = self._seen[0]
+            method, *place, after = (control.value for control in self._place)
             if self.beside.value == OTHER:
                 after, name = not after, f"{'before' if after else 'after'} this stage"
             else:
