@@ -179,9 +179,8 @@ class StagePanel(RunPanel):
 
     def _seeds(self) -> list[int]:
         """Those with all stages of the chosen method."""
-        table = self.run.table
-        done = table[(table["method"] == self.method.value) & (table["stage"] == self.run.stages)]
-        return sorted(int(seed) for seed in done["seed"].unique())
+        method, run = self.method.value, self.run
+        return [seed for seed in run.seeds if method in run.methods_of(seed)]
 
     def _look(self) -> Scene:
         """The scene of the controls' method, seed, stage and image."""
