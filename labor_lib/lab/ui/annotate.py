@@ -55,7 +55,7 @@ class AnnotationWidget(Panel):
     """
 
     def __init__(self, store: Store | Path | str, annotator: str = "you"):
-        super().__init__("labor-annotation")
+        super().__init__()
         self._place, self.store = store, None
         self.questions: dict[int, Question] = {}
         # the photograph of a name as stored, h x w x 3 uint8

@@ -65,7 +65,7 @@ class CompareDashboard(RunPanel):
     PER_PAGE = 3
 
     def __init__(self, run, seed: int = 0, images: int = 12):
-        super().__init__("labor-compare")
+        super().__init__()
         self.run, self.seed, self._wanted_images = run, seed, images
         names = run.methods_of(seed)
         main = [name for name in MAIN if name in names] or names

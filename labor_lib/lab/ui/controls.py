@@ -156,11 +156,9 @@ class Panel(VBox):
 
     title = ""
 
-    def __init__(self, css: str = ""):
+    def __init__(self):
         super().__init__()
-        self.add_class("labor-view")
-        if css:
-            self.add_class(css)
+        self.add_class("labor-view").add_class(f"labor-{type(self).__name__}")
         self.status = HTML()
         self.error = ""  # what the status says
         self.lines: list[list] = []  # the parts, those side by side together
@@ -270,8 +268,8 @@ class Questions(Panel):
     Control: questions, the buttons by name.
     """
 
-    def __init__(self, css: str, questions: dict[str, dict], answers: dict[str, str], width: str):
-        super().__init__(css)
+    def __init__(self, questions: dict[str, dict], answers: dict[str, str], width: str):
+        super().__init__()
         self._asked, self._wish, self.questions = questions, answers, {}
         for name, question in questions.items():
             options = [(words, answer) for answer, words in question["answers"].items()]

@@ -138,8 +138,8 @@ def percent(part: float, whole: float) -> str:
 class StagePanel(RunPanel):
     """A view of one image of one stage: the controls for method, seed, stage, image and zoom."""
 
-    def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
-        super().__init__(css)
+    def __init__(self, run, methods: list[str], method, seed, stage: int, image: int):
+        super().__init__()
         self.run, self._wish = run, (method, seed, stage)
         titles = [(viz.short_title(name), name) for name in methods]
         self.method = controls.dropdown("method", titles, "the method that asked", "290px")
@@ -211,7 +211,7 @@ class SelectionExplorer(StagePanel):
         methods = list(run.asked_methods)
         if method is None and "ppl" in methods:
             method = "ppl"
-        super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
+        super().__init__(run, methods, method, seed, stage, image)
         options = [("before this stage", False), ("after it", True)]
         tips = ["which the stage asked about", "which has learnt from the answers"]
         self.model = controls.buttons("model", options, tips, "auto")
