@@ -14,7 +14,7 @@ from typing import Any
 
 from labor_lib.config import Where, changed, check_budget, configure, preset, with_network
 from labor_lib.errors import InputError, Waiting
-from labor_lib.runtime import Progress, home, make_fabric
+from labor_lib.runtime import home, make_fabric
 
 
 def _option(default: Any, text: str, kind: type = str, **settings):
@@ -78,9 +78,8 @@ class Segmentation(Training):
         data = Path(self.data) if self.data else home() / "data"
         roots = Roots(data, self.source_root, self.target_root)
         seeds, fabric = number_list(self.seeds), make_fabric(self.device, self.precision)
-        with Progress() as progress:
-            phases = kind(config, out, roots, fabric, progress, command, self.annotator)
-            return phases.run(methods, seeds, **further)
+        phases = kind(config, out, roots, fabric, command, self.annotator)
+        return phases.run(methods, seeds, **further)
 
 
 @dataclass
@@ -154,10 +153,8 @@ class Family(Training):
         config = configure(self.shift, where, self.network, few, not self.no_imagenet)
         methods, seeds = resolve(self.methods.split(","), config), number_list(self.seeds)
         out, fabric = self.folder("family", config.shift), make_fabric(self.device, self.precision)
-        with Progress() as progress:
-            phases = ClassificationPhases(config, where, out, fabric, progress, command)
-            table = phases.run(methods, seeds)
-        print_summary(table)
+        phases = ClassificationPhases(config, where, out, fabric, command)
+        print_summary(phases.run(methods, seeds))
 
 
 @dataclass
@@ -290,13 +287,10 @@ class Start:
         if min(self.warm_up or 2, self.steps or 2, self.answers) < 1:
             raise InputError("--warm-up, --steps, --answers: give numbers from 1 on")
         config = with_network(project.BASE, self.network)
-        adversarial = None if self.warm_up is None else self.warm_up // 3  # as in the presets
-        train = _given(
-            source_steps=None if self.warm_up is None else self.warm_up - adversarial,
-            adversarial_steps=adversarial,
-            stage_steps=self.steps,
-            imagenet=False if self.no_imagenet else None,
-        )
+        train = _given(stage_steps=self.steps, imagenet=False if self.no_imagenet else None)
+        if self.warm_up is not None:
+            adversarial = self.warm_up // 3  # as in the presets
+            train |= dict(source_steps=self.warm_up - adversarial, adversarial_steps=adversarial)
         budget = _given(stages=self.stages, points=self.points)
         return changed(config, preset="project", train=train, budget=budget)
 

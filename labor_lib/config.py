@@ -211,22 +211,20 @@ SMALL = changed(  # what the notebooks train where no finished run lies: shapes,
     train=dict(source_steps=160, adversarial_steps=60, stage_steps=40),
 )
 
-# What belongs to a network, beside the streets' settings of the optimiser and the adversary.
+# The streets with each network, for what belongs to the network.
 _NETWORKS = {
-    "small": {},
-    "lite": {
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "imagenet": True,
-        # chosen on CamVid's val split by full supervision of 300 steps: 5e-4 reached 56.0 mIoU,
-        # 1e-3 58.7, 2e-3 58.8
-        "head_factor": 4.0,
-        "learning_rate": 1e-3,
-        "stage_learning_rate": 1e-3,
-    },
+    "small": STREETS,
+    "lite": changed(
+        STREETS,
+        data=dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        # the rates were chosen on CamVid's val split by full supervision of 300 steps: 5e-4 reached
+        # 56.0 mIoU, 1e-3 58.7, 2e-3 58.8
+        train=dict(network="lite", imagenet=True, head_factor=4.0)
+        | dict(learning_rate=1e-3, stage_learning_rate=1e-3),
+    ),
 }
 _OF_NETWORK = (
-    *("imagenet", "optimizer", "learning_rate", "stage_learning_rate", "head_factor"),
+    *("network", "imagenet", "optimizer", "learning_rate", "stage_learning_rate", "head_factor"),
     *("weight_decay", "ramp_steps"),
 )
 
@@ -237,10 +235,9 @@ def with_network(config: Config, network: str) -> Config:
     if network == config.train.network:
         return config
     own = _NETWORKS[one_of("network", network, _NETWORKS)]
-    data = {name: own.get(name, getattr(STREETS.data, name)) for name in ("mean", "std")}
-    train = {name: own.get(name, getattr(STREETS.train, name)) for name in _OF_NETWORK}
-    train |= {"network": network}
-    return changed(config, data=data, train=train, adversarial=STREETS.adversarial)
+    data = {name: getattr(own.data, name) for name in ("mean", "std")}
+    train = {name: getattr(own.train, name) for name in _OF_NETWORK}
+    return changed(config, data=data, train=train, adversarial=own.adversarial)
 
 
 CAMVID = with_network(
@@ -280,9 +277,10 @@ CAMVID_DUSK = changed(  # a shift between real photographs: by day, at dusk
     ),
 )
 
-GTA5 = Config(
+GTA5 = changed(
+    STREETS,
     preset="gta5",
-    data=DataConfig(
+    data=dict(
         class_set="cityscapes19",
         source_size=(720, 1280),
         target_size=(512, 1024),
@@ -293,7 +291,7 @@ GTA5 = Config(
         mean=(0.485, 0.456, 0.406),  # torchvision's ImageNet weights; the original's are Caffe's
         std=(0.229, 0.224, 0.225),
     ),
-    train=TrainConfig(
+    train=dict(
         network="resnet101",
         imagenet=True,
         batch_size=1,
@@ -307,16 +305,10 @@ GTA5 = Config(
         weight_decay=5e-4,
         ramp_steps=0,
     ),
-    adversarial=AdversarialConfig(
-        level_weights=(0.001, 0.0002), widths=(64, 128, 256, 512), learning_rate=1e-4
-    ),
-    self_training=SelfTrainingConfig(
-        alphas=(0.2, 0.25, 0.3), batch_size=1, entropy_weight=3.0, kld_weight=0.1
-    ),
-    selector=SelectorConfig(steps=5000, batch_size=1, learning_rate=2.5e-4),
-    spl_selector=SelectorConfig(
-        steps=5000, batch_size=1, learning_rate=2.5e-4, weight=0.001, noise=0.2
-    ),
+    adversarial=dict(level_weights=(0.001, 0.0002), widths=(64, 128, 256, 512), learning_rate=1e-4),
+    self_training=dict(alphas=(0.2, 0.25, 0.3), batch_size=1, entropy_weight=3.0, kld_weight=0.1),
+    selector=dict(steps=5000, batch_size=1, learning_rate=2.5e-4),
+    spl_selector=dict(steps=5000, batch_size=1, learning_rate=2.5e-4),
 )
 
 SYNTHIA = changed(

@@ -200,12 +200,6 @@ class Progress:
     def __init__(self):
         self._bar = tqdm(disable=True)  # until `expect`
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.close()
-
     def expect(self, steps: int) -> None:
         """How many steps are to come in all; with none there is no line."""
         notebook = "ipykernel" in sys.modules  # there the bar vanishes when done

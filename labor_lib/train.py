@@ -23,7 +23,7 @@ import labor_lib.compat  # noqa: F401  (has to come before torchvision)
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from labor_lib.config import Config, TrainingConfig
@@ -231,25 +231,19 @@ def build_optimizers(nets: Nets, config: Config, learning_rate: float) -> Optimi
 # ------------------------------------------------------------------------------------- batches
 
 
-class ShuffledBatches(Sampler[list[int]]):
+def shuffled_batches(
+    images: int, batch_size: int, start: int, steps: int, seed: int
+) -> Iterator[list[int]]:
     """The image numbers of every step from `start` on: shuffled epochs, a function of the seed."""
 
-    def __init__(self, images: int, batch_size: int, start: int, steps: int, seed: int):
-        self.images, self.batch_size = images, batch_size
-        self.start, self.steps, self.seed = start, steps, seed
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
+        return torch.randperm(images, generator=generator).tolist()
 
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[int]]:
-        @lru_cache(maxsize=2)
-        def order(epoch: int) -> list[int]:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
-            return torch.randperm(self.images, generator=generator).tolist()
-
-        for step in range(self.start, self.steps):
-            places = range(step * self.batch_size, (step + 1) * self.batch_size)
-            yield [order(place // self.images)[place % self.images] for place in places]
+    for step in range(start, steps):
+        places = range(step * batch_size, (step + 1) * batch_size)
+        yield [order(place // images)[place % images] for place in places]
 
 
 class _Labelled(Dataset):
@@ -300,7 +294,7 @@ def segmentation_batches(
             name: iter(
                 DataLoader(
                     images,
-                    batch_sampler=ShuffledBatches(
+                    batch_sampler=shuffled_batches(
                         len(images), batch_size, start, steps, derive_seed(seed, own)
                     ),
                     collate_fn=list,
@@ -362,8 +356,8 @@ def classification_batches(
 
     def numbers(domain, start: int, *name) -> Iterator[Tensor]:
         size = min(training.batch_size, len(domain))
-        sampler = ShuffledBatches(len(domain), size, start, steps, derive_seed(seed, *name))
-        return map(torch.tensor, sampler)
+        places = shuffled_batches(len(domain), size, start, steps, derive_seed(seed, *name))
+        return map(torch.tensor, places)
 
     def from_step(start: int) -> Iterator[Batch]:
         drawn = [numbers(domain, start, "source", i) for i, domain in enumerate(sources)]

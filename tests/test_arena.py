@@ -13,7 +13,7 @@ from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError
 from labor_lib.lab import arena, report, segmentation
 from labor_lib.lab.runs import SegmentationRun
-from labor_lib.lab.segmentation import Domains, Roots, _void_share
+from labor_lib.lab.segmentation import Domains, Roots, paid_by_person
 from labor_lib.labels import IGNORE
 from labor_lib.methods import regions as grown
 from labor_lib.methods.labor import labor_step
@@ -200,8 +200,9 @@ def test_bold_is_what_the_interval_says():
 
 
 def test_void_is_a_share_of_all_that_was_asked():
-    assert _void_share([{"asked": 2.0, "void": 1.0}, {"asked": 6.0, "void": 1.0}]) == 0.25
-    assert np.isnan(_void_share([{}]))
+    paid = [{"asked": 2.0, "void": 1.0}, {"asked": 6.0, "void": 1.0}]
+    assert paid_by_person(paid, "points")["void_share"] == 0.25
+    assert np.isnan(paid_by_person([{}], "points")["void_share"])
 
 
 def test_holm_by_hand():

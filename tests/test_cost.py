@@ -1,4 +1,4 @@
-"""A person's seconds: by hand, from measured times, in tables written without them."""
+"""A person's seconds: by hand, and from measured times."""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +7,7 @@ import pytest
 from labor_lib.annotation.cost import COUNTS, acts, person_seconds
 from labor_lib.config import SMOKE
 from labor_lib.errors import InputError
-from labor_lib.lab.segmentation import Roots, SegmentationPhases, with_seconds
-from labor_lib.methods.registry import METHODS
+from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.runtime import write_json
 
 # kind, pixels, clicks, pieces -> least, most; with 0.9 s a key and 79.2 s an outline
@@ -60,7 +59,7 @@ def finished_stages(out, method: str, stages: list[dict]) -> pd.DataFrame:
     for number, counts in enumerate(stages, start=1):
         write_json(out / f"seed0/{method}/stage{number}/phase.json", scores | counts)
     fabric = type("Fabric", (), {"_precision": type("P", (), {"precision": "32-true"})})
-    return SegmentationPhases(SMOKE, out, Roots(out), fabric, None).results()
+    return SegmentationPhases(SMOKE, out, Roots(out), fabric).results()
 
 
 def paid(*counts: float, **further) -> dict:
@@ -84,17 +83,3 @@ def test_results_add_stages_up_and_measured_seconds_replace_computed_ones(tmp_pa
     assert columns(table) == [[792.0, 792.0]] * 3  # pays once
     table = finished_stages(tmp_path / "e", "source_only", [{}] * 3)
     assert columns(table) == [[0.0, 0.0]] * 3
-
-
-def test_a_table_without_the_column_gets_what_a_new_run_would_write(tmp_path):
-    for method in ("source_only", "ppl", "spl", "supervised"):
-        counts = [paid(30.0 * n, 5 * n, 4) for n in (1, 2, 3)]
-        counts = [{}] * 3 if METHODS[method].kind == "none" else counts
-        table = finished_stages(tmp_path, method, counts)
-    new = ["seconds_per_image", "most_seconds_per_image"]
-    old = with_seconds(table.drop(columns=new))
-    pd.testing.assert_frame_equal(old[list(table)], table)
-    foreign = old.drop(columns=new).replace({"method": {"spl": "somebody's"}})
-    assert columns(with_seconds(foreign)) == columns(table)  # counts as one that asks for pixels
-    kept = table.assign(seconds_per_image=1.0)
-    assert with_seconds(kept) is kept

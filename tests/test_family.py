@@ -293,7 +293,7 @@ def tiny_family(monkeypatch):
 
 def experiment(fabric, out, shift="textured", **changes) -> lab.ClassificationPhases:
     config = changed(SHIFTS[shift], **changes)
-    return lab.ClassificationPhases(config, Where(), out, fabric, Progress())
+    return lab.ClassificationPhases(config, Where(), out, fabric)
 
 
 def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
@@ -433,7 +433,7 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
     if not where.root.is_dir():
         pytest.skip("the CCSA split files are not on this machine")
     config = changed(CCSA_DIGITS, training={"steps": 3, "finetune_steps": 2}, few=(1, 7))
-    made = lab.ClassificationPhases(config, where, tmp_path, fabric, Progress())
+    made = lab.ClassificationPhases(config, where, tmp_path, fabric)
     table = made.run(resolve(["all"], config), [0])
     assert len(table) == 2 * len(config.methods)
     seen = table.set_index(["few", "method"])["test_seen"]

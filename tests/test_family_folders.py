@@ -22,7 +22,7 @@ from labor_lib.methods.adabn import adapt_batchnorm
 from labor_lib.methods.registry import resolve
 from labor_lib.nets.deeplab import ResNetBackbone
 from labor_lib.nets.digits import resnet18_net
-from labor_lib.runtime import Progress, load_weights
+from labor_lib.runtime import load_weights
 
 IMAGES = 7  # of each class of a domain
 
@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch):
 def experiment(fabric, root, out, source="", target="", **changes) -> ClassificationPhases:
     where = Where(root, source, target)
     config = changed(configure("folder", where, "small", few=(1,)), training=changes)
-    return ClassificationPhases(config, where, out, fabric, Progress())
+    return ClassificationPhases(config, where, out, fabric)
 
 
 def run(fabric, root, out, source="", target="", methods=("source_only",), seeds=(0,)):

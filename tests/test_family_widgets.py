@@ -239,7 +239,7 @@ def test_every_question_is_asked_and_every_advice_given():
     for name, advice in guide.ADVICE.items():
         assert all((NOTEBOOKS / f"{name}.ipynb").exists() for name in advice.notebooks)
         for data in advice.data:  # the code imports what there is, its methods run on its data
-            code = guide.code(name, data)
+            code = guide.code(advice, data)
             for node in ast.walk(ast.parse(code)):
                 if isinstance(node, ast.ImportFrom):
                     module = importlib.import_module(node.module)
@@ -292,7 +292,7 @@ def tiny(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_the_code_runs(name, data, tiny, capsys):
     found = {"__name__": "__main__"}
-    exec(compile(guide.code(name, data), "<guide>", "exec"), found)
+    exec(compile(guide.code(guide.ADVICE[name], data), "<guide>", "exec"), found)
     said, template = capsys.readouterr().out, guide.ADVICE[name].code
     assert found["run"].small
     if template == "compare":

@@ -14,12 +14,11 @@ from labor_lib.lab.notebooks import (
     COLUMNS,
     measurements,
     notebook_map,
-    opening_card,
     reader_minutes,
 )
 from tools import notebooks as tool
 from tools import solutions
-from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults
+from tools.notebooks import FOLDER, LARGEST, PROJECT, STATIC, WIDGET, clean, faults, opening_card
 from tools.solutions import FORMS
 
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))

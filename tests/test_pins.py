@@ -25,7 +25,7 @@ from labor_lib.drawn.styles import STYLES, draw_styles
 from labor_lib.lab.classification import ClassificationPhases
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.registry import resolve
-from labor_lib.runtime import Progress, best_precision, make_fabric
+from labor_lib.runtime import best_precision, make_fabric
 
 PINS = Path(__file__).with_name("pins.json")
 STREETS = ((0, (112, 224)), (3, (112, 224)), (0, (180, 240)), (1, (80, 160)), (0, (32, 64)))
@@ -88,7 +88,7 @@ def drawn_images() -> dict[str, str]:
 def smoke(folder: Path, methods: tuple[str, ...], precision: str) -> dict[str, str]:
     """Scores and weights of the last stage of methods at the smoke preset."""
     phases = SegmentationPhases(
-        preset("smoke"), folder, Roots(folder / "data"), make_fabric("cpu", precision), Progress()
+        preset("smoke"), folder, Roots(folder / "data"), make_fabric("cpu", precision)
     )
     table = phases.run(resolve(list(methods)), [0])
     scores = [name for name in table if name == "miou" or name.startswith("iou_")]
@@ -114,9 +114,7 @@ def classification(folder: Path, shift: str, root: Path | None, source="", targe
         short |= {"size": 16, "batch_size": 4}
     config = changed(config, training=short)
     fabric = make_fabric("cpu", "32-true")
-    table = ClassificationPhases(config, where, folder, fabric, Progress()).run(
-        resolve(["all"], config), [0]
-    )
+    table = ClassificationPhases(config, where, folder, fabric).run(resolve(["all"], config), [0])
     found = {}
     for phase in sorted(folder.rglob("phase.json")):
         weights = (phase.parent / "net.safetensors").read_bytes()

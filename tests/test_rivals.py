@@ -31,7 +31,6 @@ from labor_lib.methods.classwise import class_domain_loss
 from labor_lib.methods.registry import METHODS, resolve
 from labor_lib.methods.wda import smooth_max, tag_loss, tags_of, wda_points_step, wda_tags_step
 from labor_lib.nets.discriminator import ClassDiscriminator, OutputDiscriminator
-from labor_lib.runtime import Progress
 from labor_lib.selection.candidates import Candidates
 from labor_lib.selection.images import IMAGE_SCORES, aada, whole_images
 from labor_lib.selection.record import Selection
@@ -369,7 +368,7 @@ def roots(tmp_path):
 
 def phases(tiny, fabric, roots, out, **settings):
     config = changed(tiny, data={"embedded": False}, evaluate_on="val")
-    return SegmentationPhases(config, out, roots, fabric, Progress(), **settings)
+    return SegmentationPhases(config, out, roots, fabric, **settings)
 
 
 def test_what_rivals_pay(fabric, tmp_path, tiny, roots):

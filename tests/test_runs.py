@@ -19,7 +19,7 @@ from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.registry import CLASSIFICATION, resolve
 from labor_lib.nets.deeplab import upsample
-from labor_lib.runtime import Progress, load_weights, make_fabric
+from labor_lib.runtime import load_weights, make_fabric
 
 TWO_STAGES = changed(SMOKE, budget={"stages": 2})
 
@@ -28,12 +28,9 @@ TWO_STAGES = changed(SMOKE, budget={"stages": 2})
 def project(tmp_path_factory):
     """A project's folder with a finished run in runs/streets."""
     folder = tmp_path_factory.mktemp("project")
-    roots, progress = Roots(folder / "data"), Progress()
-    experiment = SegmentationPhases(
-        TWO_STAGES, folder / "runs/streets", roots, make_fabric(), progress
-    )
+    roots = Roots(folder / "data")
+    experiment = SegmentationPhases(TWO_STAGES, folder / "runs/streets", roots, make_fabric())
     experiment.run(resolve(["source_only", "random_pixels", "ppl"]), [0])
-    progress.close()
     return folder
 
 
@@ -107,11 +104,9 @@ def test_a_run_folder_of_the_first_version_opens_and_goes_on(project, tmp_path):
     assert run.config == TWO_STAGES
     assert run.record["command"] == ""
     kept = (folder / "seed0/ppl/stage2/phase.json").read_bytes()
-    with Progress() as progress:
-        phases = SegmentationPhases(
-            TWO_STAGES, folder, Roots(project / "data"), make_fabric(), progress, "labor run"
-        )
-        table = phases.run(resolve(["ppl", "adaptsegnet"]), [0])
+    roots = Roots(project / "data")
+    phases = SegmentationPhases(TWO_STAGES, folder, roots, make_fabric(), "labor run")
+    table = phases.run(resolve(["ppl", "adaptsegnet"]), [0])
     assert set(table["method"]) == {"source_only", "adaptsegnet", "ppl", "random_pixels"}
     assert (folder / "seed0/ppl/stage2/phase.json").read_bytes() == kept
 
@@ -274,7 +269,7 @@ def finished(tmp_path_factory):
     ):
         settings[shift] = config = changed(SHIFTS[shift], training=few, few=(3,))
         out = home / "runs" / "family" / shift
-        phases = ClassificationPhases(config, Where(), out, fabric, Progress())
+        phases = ClassificationPhases(config, Where(), out, fabric)
         phases.run([CLASSIFICATION[name] for name in methods], list(seeds))
     return home, settings
 

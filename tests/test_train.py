@@ -20,14 +20,14 @@ CPU = torch.device("cpu")
 
 
 def test_sampler_is_a_permutation_each_epoch():
-    steps = list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
+    steps = list(train.shuffled_batches(7, 3, 0, 14, seed=5))
     flat = [number for step in steps for number in step]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    assert steps == list(train.ShuffledBatches(7, 3, 0, 14, seed=5))
-    assert steps != list(train.ShuffledBatches(7, 3, 0, 14, seed=6))
-    for step in train.ShuffledBatches(4, 10, 0, 6, seed=2):  # more than there are
+    assert steps == list(train.shuffled_batches(7, 3, 0, 14, seed=5))
+    assert steps != list(train.shuffled_batches(7, 3, 0, 14, seed=6))
+    for step in train.shuffled_batches(4, 10, 0, 6, seed=2):  # more than there are
         assert len(step) == 10
         assert set(step) == set(range(4))
 
@@ -35,10 +35,10 @@ def test_sampler_is_a_permutation_each_epoch():
 @pytest.mark.parametrize(("images", "batch_size"), [(1, 1), (4, 10), (7, 3), (100, 3)])
 @pytest.mark.parametrize("start", [1, 6, 19])
 def test_sampler_from_a_step_is_the_tail_of_the_whole(images, batch_size, start):
-    whole = list(train.ShuffledBatches(images, batch_size, 0, 20, seed=1))
-    tail = train.ShuffledBatches(images, batch_size, start, 20, seed=1)
-    assert list(tail) == whole[start:]
+    whole = list(train.shuffled_batches(images, batch_size, 0, 20, seed=1))
+    tail = list(train.shuffled_batches(images, batch_size, start, 20, seed=1))
     assert len(tail) == 20 - start
+    assert tail == whole[start:]
 
 
 @pytest.mark.parametrize(("ramp", "power"), [(0, 0.9), (5, 0.9), (30, 2.0)])
@@ -57,7 +57,7 @@ def batches(fabric, config, folder, labels=None, **settings):
 
 
 def numbers(images, batch_size, steps, seed):
-    return train.ShuffledBatches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
+    return train.shuffled_batches(images, batch_size, 0, steps, seed=derive_seed(seed, "target"))
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -85,6 +85,10 @@ class FakeRun:
         self.table = pd.DataFrame(rows)
         self.failure: Exception | None = None
 
+    def methods_of(self, seed):
+        done = self.table[(self.table["seed"] == seed) & (self.table["stage"] == self.stages)]
+        return [name for name in self.methods if name in set(done["method"])]
+
     @property
     def asked_methods(self):
         return [name for name in self.methods if METHODS[name].asks]

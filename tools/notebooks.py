@@ -25,7 +25,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from labor_lib.errors import InputError
-from labor_lib.lab.notebooks import COLUMNS, measurements, notebook_map, opening_card
+from labor_lib.lab.notebooks import COLUMNS, measurements, minutes, notebook_map
 from labor_lib.runtime import best_device, home, write_text
 
 PROJECT = Path(__file__).parents[1]
@@ -42,6 +42,19 @@ MEMORY = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_max
 def notebooks() -> list[Path]:
     """All notebooks and, in deeper/, the notes on some of them; without the solutions."""
     return sorted([*FOLDER.glob("[0-9]*.ipynb"), *FOLDER.glob("deeper/[0-9]*.ipynb")])
+
+
+def opening_card(source: str, measured: pd.DataFrame, name: str) -> str:
+    """An opening card with the measured minutes and megabytes filled in."""
+    memory = measured.loc[measured["notebook"] == name, "megabytes"].max()
+    megabytes = "not measured" if pd.isna(memory) else f"{round(memory, -2):.0f}"
+    texts = {
+        "Minutes": minutes(measured, name),
+        "Megabytes": f"{megabytes} of memory; nothing is downloaded",
+    }
+    for label, text in texts.items():
+        source = re.sub(rf"(?m)^\| \*\*{label}\*\* \|.*$", f"| **{label}** | {text} |", source)
+    return source
 
 
 def execute(path: Path) -> tuple[nbformat.NotebookNode, float, int]:

@@ -16,13 +16,13 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
 
+from labor_lib.annotation.cost import TOUCHING
 from labor_lib.config import Config
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import IGNORE
 from labor_lib.selection.record import Selection
 from labor_lib.train import image_batches, predict
 
-_TOUCHING = np.ones((3, 3), int)  # pixels touch at edges and corners
 _CROSS = ndimage.generate_binary_structure(2, 1)  # a pixel, left, right, above and below it
 
 
@@ -61,7 +61,7 @@ def border_distance(truth: np.ndarray) -> np.ndarray:
 
 def piece_sizes(asked: np.ndarray) -> np.ndarray:
     """Pixels of every connected piece (at edges and corners): H x W booleans -> n, ascending."""
-    pieces = ndimage.label(asked, _TOUCHING)[0]
+    pieces = ndimage.label(asked, TOUCHING)[0]
     return np.sort(np.bincount(pieces.ravel())[1:])
 
 

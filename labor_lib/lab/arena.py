@@ -6,6 +6,7 @@ read nothing else, but for the bootstrap, which reads each image's confusion mat
 """
 
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.lab.viz import last_stage, score_text
 from labor_lib.methods.registry import METHODS, arena_method, entered, strategies, strategy_title
 from labor_lib.metrics import mious
-from labor_lib.runtime import Progress, home, make_fabric, writing
+from labor_lib.runtime import home, make_fabric, writing
 from labor_lib.selection.record import read_arrays
 from labor_lib.selection.rules import COMPARE, SCORED, Candidates
 
@@ -103,9 +104,8 @@ def open_run(unit: str = "points") -> SegmentationRun:
         config = preset("small")
         small = home() / "runs" / f"small-arena-{unit}"
         print("A small arena: its figures show shapes, not results (`make arena` makes the whole).")
-        with Progress() as progress:
-            phases = ArenaPhases(config, small, Roots(home() / "data"), make_fabric(), progress)
-            phases.run(entries(list(SMALL), [9, 39], unit, config), [0], unit=unit)
+        phases = ArenaPhases(config, small, Roots(home() / "data"), make_fabric())
+        phases.run(entries(list(SMALL), [9, 39], unit, config), [0], unit=unit)
         run = SegmentationRun(small)
     budgets = ", ".join(f"{budget:g}" for budget in sorted(run.table["budget"].unique()))
     count = run.table["strategy"].nunique()
@@ -122,10 +122,8 @@ def candidates(
     the network's own probabilities, twice. The mean probability of each class is that of the first
     20 images.
     """
-    target, compares = (
-        run.domains(seed).target,
-        strategies()[strategy].get("rule", strategy) in COMPARE,
-    )
+    target = run.domains(seed).target
+    compares = strategies()[strategy].get("rule", strategy) in COMPARE
     with_selector = [m for m in run.methods_of(seed) if compares and METHODS[m].selector]
     net = run.at_start(run.methods_of(seed)[0], seed)  # all strategies start from this one
     if with_selector:
@@ -181,8 +179,7 @@ def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFram
     low, high (Student's t at a level that holds for all pairs together, Bonferroni), p (paired t
     test, Holm), seeds. Interval and p are NaN where a pair has one seed.
     """
-    rows, names = [], list(scores)
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    rows, pairs = [], list(combinations(scores, 2))
     for first, second in pairs:
         gaps = (scores[first] - scores[second]).dropna()
         mean, half, p = gaps.mean(), np.nan, np.nan
@@ -224,12 +221,9 @@ def against(scores: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def holm(p: np.ndarray) -> np.ndarray:
     """Holm's correction: the i-th smallest of n values times n - i, never falling, at most 1."""
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    corrected = np.full(len(p), np.nan)
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(steps)) if len(order) else steps
-    return corrected
+    known = pd.Series(p).dropna().sort_values()
+    corrected = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
+    return corrected.reindex(range(len(p))).to_numpy()
 
 
 def image_bootstrap(
@@ -284,14 +278,14 @@ def arena_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @viz.styled
-def arena_curves(table: pd.DataFrame, axis: str = "pixels", shown: list[str] = ()) -> Figure:
+def arena_curves(table: pd.DataFrame, axis: str = "pixels") -> Figure:
     """mIoU against what was paid, a line a strategy, bars one standard deviation over seeds.
 
-    axis: "pixels", "clicks" or "seconds". shown: strategies; by default those with most budgets.
-    With one budget there are no lines: the strategies stand below each other, the best first.
+    axis: "pixels", "clicks" or "seconds". The strategies with most budgets are drawn. With one
+    budget there are no lines: the strategies stand below each other, the best first.
     """
     counts = table.groupby("strategy")["budget"].nunique()
-    shown = shown or [name for name in strategies() if counts.get(name) == counts.max()]
+    shown = [name for name in strategies() if counts.get(name) == counts.max()]
     if counts.max() == 1:
         return _ranking(table[table["strategy"].isin(shown)], axis)
     figure = viz.figure_of(viz.WIDTH, 4.6)

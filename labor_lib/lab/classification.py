@@ -33,10 +33,8 @@ from labor_lib.drawn.styles import styles
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
+    Phases,
     images_digest,
-    machine_record,
-    read_phase,
-    run_phases,
     save_nets,
     seed_folders,
     write_history,
@@ -45,7 +43,7 @@ from labor_lib.methods.adabn import adapt_batchnorm, sample_in_batches
 from labor_lib.methods.ccsa import make_pairs
 from labor_lib.methods.registry import CLASSIFICATION, Method, build_classification
 from labor_lib.metrics import accuracy, correct
-from labor_lib.runtime import derive_seed, load_weights, precision_of, save_weights
+from labor_lib.runtime import derive_seed, load_weights, precision_of, read_json, save_weights
 from labor_lib.train import (
     Nets,
     Optimizers,
@@ -249,14 +247,12 @@ def train_classifier(
 # ----------------------------------------------------------------------------------- the phases
 
 
-class ClassificationPhases:
-    """Makes the phases of one run folder."""
+class ClassificationPhases(Phases):
+    """Methods, for every domain left out and number of labels."""
 
-    def __init__(self, config: ClassificationConfig, where: Where, out: Path, fabric, progress,
-                 command=""):  # fmt: skip
-        self.config, self.where, self.out = config, where, Path(out)
-        self.fabric, self.progress, self.command = fabric, progress, command
-        self.data = Data(config, where)
+    def __init__(self, config: ClassificationConfig, where: Where, out: Path, fabric, command=""):
+        super().__init__(config, out, fabric, command)
+        self.where, self.data = where, Data(config, where)
 
     def run(self, methods: list[Method], seeds: list[int]) -> pd.DataFrame:
         """Make what is missing of these methods and seeds; returns and writes all results."""
@@ -270,9 +266,7 @@ class ClassificationPhases:
                         phases.append(self.phase(method, seed, target, n))
         where = asdict(self.where)
         where["root"] = where["root"] and str(where["root"].resolve())
-        record = machine_record(self.fabric, self.command) | where | self.data.counted()
-        record["settings"] = self.config.as_dict()
-        return run_phases(self.out, phases, record, self.results, self.progress)
+        return self.make(phases, where | self.data.counted())
 
     def phase(self, method: Method, seed: int, target: str, n: int | None) -> Phase:
         """One method; it starts from the phase whose weights it begins with or shares."""
@@ -357,7 +351,7 @@ class ClassificationPhases:
         rows = []
         for seed_folder in seed_folders(self.out).values():
             for path in seed_folder.rglob("phase.json"):
-                phase = read_phase(path.parent, "method", "seed", "target", "few", "scores")
+                phase = read_json(path)
                 scores = phase.pop("scores") | {"precision": precision_of(self.fabric)}
                 if phase["method"] in CLASSIFICATION:
                     rows.append(phase | scores)

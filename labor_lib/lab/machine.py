@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import psutil  # ipython brings it
 
-from labor_lib.errors import InputError
 from labor_lib.runtime import best_device, best_precision
 
 PYTHON = (3, 11)
@@ -20,10 +19,7 @@ INSTALL = "pip install -r requirements.txt, then restart the kernel"
 
 def pinned(requirements: Path) -> dict[str, str]:
     """{library: version} of a requirements.txt that pins everything with `==`."""
-    try:
-        lines = Path(requirements).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{requirements}: no such file; give the project's folder") from None
+    lines = Path(requirements).read_text(encoding="utf-8").splitlines()
     return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 

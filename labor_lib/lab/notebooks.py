@@ -42,19 +42,6 @@ def minutes(measured: pd.DataFrame, name: str) -> str:
     return "; ".join(parts)
 
 
-def opening_card(source: str, measured: pd.DataFrame, name: str) -> str:
-    """An opening card with the measured minutes and megabytes filled in."""
-    memory = measured.loc[measured["notebook"] == name, "megabytes"].max()
-    megabytes = "not measured" if pd.isna(memory) else f"{round(memory, -2):.0f}"
-    texts = {
-        "Minutes": minutes(measured, name),
-        "Megabytes": f"{megabytes} of memory; nothing is downloaded",
-    }
-    for label, text in texts.items():
-        source = re.sub(rf"(?m)^\| \*\*{label}\*\* \|.*$", f"| **{label}** | {text} |", source)
-    return source
-
-
 def reader_minutes(cells: list[dict]) -> str:
     """Minutes for texts and code, to five of them, and for the exercises, such as "45 + 30"."""
     minutes, exercises = 0.0, 0

@@ -12,6 +12,7 @@ phases; what they have in common is here.
 import hashlib
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,41 +68,57 @@ def in_order(phases: list[Phase]) -> list[Phase]:
     return list(found.values())
 
 
-def run_phases(
-    out: Path,
-    phases: list[Phase],
-    record: dict,
-    collect: Callable[[], pd.DataFrame],
-    progress: Progress,
-) -> pd.DataFrame:
-    """Make the phases that are missing; returns all results of the folder, which it writes.
+class Phases:
+    """Makes the phases of one run folder. Each kind of run is a subclass.
 
-    record: for config.json. collect: the table of all finished phases.
+    fabric: of `runtime.make_fabric`. command: the command line, for config.json.
     """
-    phases = in_order(phases)
-    with lock(out):
-        missing = [phase for phase in phases if not finished(phase.path)]
-        write_record(out, record if missing else record | {"command": ""})
-        leftovers = [path for phase in missing for path in phase.path.glob(".*.part")]
-        leftovers += [path for name in OWN_FILES for path in out.glob(f".{name}.*.part")]
-        for path in leftovers:  # of a run that was killed while it wrote
-            path.unlink()
-        table = write_results(out, collect())
-        progress.expect(sum(phase.steps for phase in missing))
-        for phase in missing:
-            progress.phase(phase.title)
-            write_json(phase.path / "phase.json", phase.make(phase.path))
-            (phase.path / "unfinished.pt").unlink(missing_ok=True)
-            table = write_results(out, collect())
-    return table
 
+    def __init__(self, config, out: Path, fabric, command: str = ""):
+        self.config, self.out = config, Path(out)
+        self.fabric, self.command, self.progress = fabric, command, Progress()
 
-def write_results(out: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """results.csv, where there is a result."""
-    if len(table):
-        with writing(out / "results.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
-    return table.reset_index(drop=True)
+    def results(self) -> pd.DataFrame:
+        """The table of all finished phases."""
+        raise NotImplementedError
+
+    def make(self, phases: list[Phase], record: dict) -> pd.DataFrame:
+        """Make the phases that are missing; returns all results of the folder, which it writes.
+
+        record: what config.json says beside the settings and the machine.
+        """
+        phases = in_order(phases)
+        record = record | {
+            "version": VERSION,
+            "command": self.command,
+            "settings": self.config.as_dict(),
+            "device": self.fabric.device.type,
+            "precision": precision_of(self.fabric),
+            "versions": versions(),
+        }
+        with lock(self.out), closing(self.progress):
+            missing = [phase for phase in phases if not finished(phase.path)]
+            write_record(self.out, record if missing else record | {"command": ""})
+            leftovers = [path for phase in missing for path in phase.path.glob(".*.part")]
+            leftovers += [path for name in OWN_FILES for path in self.out.glob(f".{name}.*.part")]
+            for path in leftovers:  # of a run that was killed while it wrote
+                path.unlink()
+            table = self._write_results()
+            self.progress.expect(sum(phase.steps for phase in missing))
+            for phase in missing:
+                self.progress.phase(phase.title)
+                write_json(phase.path / "phase.json", phase.make(phase.path))
+                (phase.path / "unfinished.pt").unlink(missing_ok=True)
+                table = self._write_results()
+        return table
+
+    def _write_results(self) -> pd.DataFrame:
+        """results.csv, where there is a result."""
+        table = self.results()
+        if len(table):
+            with writing(self.out / "results.csv") as temporary:
+                table.to_csv(temporary, index=False, float_format="%.6g")
+        return table.reset_index(drop=True)
 
 
 def images_digest(paths: list[Path], sizes: bool = True) -> str:
@@ -126,14 +143,6 @@ def lock(out: Path) -> AcquireReturnProxy:
 
 def finished(folder: Path) -> bool:
     return (folder / "phase.json").exists()
-
-
-def read_phase(folder: Path, *names: str) -> dict:
-    """phase.json; raises InputError where it is damaged or lacks one of `names`."""
-    phase = read_json(folder / "phase.json")
-    if not {"train_seconds", *names} <= set(phase):
-        raise InputError(f"{folder / 'phase.json'}: damaged; remove {folder} and run again")
-    return phase
 
 
 def seed_folders(out: Path) -> dict[int, Path]:
@@ -163,17 +172,6 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 # -------------------------------------------------------------------------------- config.json
-
-
-def machine_record(fabric, command: str) -> dict:
-    """What config.json says of every run beside its settings."""
-    return {
-        "version": VERSION,
-        "command": command,
-        "device": fabric.device.type,
-        "precision": precision_of(fabric),
-        "versions": versions(),
-    }
 
 
 def read_record(out: Path) -> dict:
@@ -213,9 +211,10 @@ def write_record(out: Path, now: dict) -> None:
     if "images" in then:  # the same images may lie elsewhere
         free |= {"root", "source_root", "target_root"}
     fixed = {key: value for key, value in now.items() if key not in free}
+    images = now.get("images", {})
     # a setting that only one of the two versions has is no difference; an image is
     changed = differences(then, fixed) or differences(
-        *_same_seeds(then.get("images", {}), now.get("images", {})), "images.", strict=True
+        then.get("images", images), images, "images.", strict=True
     )
     if changed:
         raise InputError(
@@ -235,22 +234,17 @@ def write_record(out: Path, now: dict) -> None:
         write_json(path, new | {"version": VERSION})
 
 
-def _same_seeds(then: dict, now: dict) -> tuple[dict, dict]:
-    """Images by name, without the seeds that only one has; nothing where none is known."""
-    if not then:
-        return {}, {}
-    alone = {name for name in then.keys() ^ now.keys() if name.startswith("seed")}
-    return tuple({k: v for k, v in one.items() if k not in alone} for one in (then, now))
-
-
 def differences(then: dict, now: dict, prefix: str = "", strict: bool = False) -> str:
-    """`a.b was 1, is 2` for the first few values that differ; strict: or that one of them lacks."""
+    """`a.b was 1, is 2` for the first few values that differ; strict: or that one of them lacks.
+
+    A whole dictionary that one of them lacks, such as a seed's, is no difference.
+    """
     found = []
     for key in sorted(then.keys() | now.keys() if strict else then.keys() & now.keys()):
         old, new = then.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             inner = differences(old, new, f"{prefix}{key}.", strict)
             found += [inner] if inner else []
-        elif old != new:
+        elif old != new and dict not in (type(old), type(new)):
             found.append(f"{prefix}{key} was {old}, is {new}")
     return ", ".join(found[:3])

@@ -33,20 +33,12 @@ from labor_lib.config import CAMVID, Config, DataConfig, check_budget, filled
 from labor_lib.data.pictures import read_rgb
 from labor_lib.data.segmentation import LAYOUTS, SegmentationFolder
 from labor_lib.errors import InputError, Waiting
-from labor_lib.lab.pipeline import PAGES, differences, finished, read_phase
+from labor_lib.lab.pipeline import PAGES, differences, finished
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
 from labor_lib.labels import CLASS_SETS, IGNORE, NAMES, classes_of
 from labor_lib.methods.registry import METHODS
 from labor_lib.nets import deeplab
-from labor_lib.runtime import (
-    Progress,
-    load_weights,
-    make_fabric,
-    read_json,
-    write_json,
-    write_text,
-    writing,
-)
+from labor_lib.runtime import load_weights, make_fabric, read_json, write_json, write_text, writing
 from labor_lib.train import image_batches
 
 BASE = CAMVID  # the defaults of every project
@@ -180,17 +172,13 @@ class Project:
             )
         fabric = make_fabric(self.device, self.precision)
         roots = Roots(self.folder / "drawn", self.source, self.images)
-        with Progress() as progress:
-            phases = SegmentationPhases(
-                self.config, self.folder, roots, fabric, progress, command,
-                f"store:{self.store_path}",
-            )  # fmt: skip
-            try:
-                phases.run([METHODS[self.method]], [0])
-            except Waiting:
-                return
-            progress.close()
-            self.write_predictions(fabric, phases.domains(0).target)
+        asking = f"store:{self.store_path}"
+        phases = SegmentationPhases(self.config, self.folder, roots, fabric, command, asking)
+        try:
+            phases.run([METHODS[self.method]], [0])
+        except Waiting:
+            return
+        self.write_predictions(fabric, phases.domains(0).target)
 
     def must_be_answered(self) -> None:
         """Raises Waiting where questions are open."""
@@ -242,7 +230,7 @@ class Project:
         stage = self.trained()
         if not stage:
             return ""
-        scores = read_phase(self.stage(stage), "scores")["scores"]
+        scores = read_json(self.stage(stage) / "phase.json")["scores"]
         count = int(scores.get("held_out", 0))
         if not count:
             return f"After stage {stage}: no answer was kept aside to compare with."

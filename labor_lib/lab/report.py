@@ -186,11 +186,11 @@ def paired_table(scores: pd.DataFrame, registry: dict, suffix: str = "") -> pd.D
         (pair,) = arena.paired_differences(scores[[first, second]]).itertuples()
         if pair.seeds == 0:
             continue
-        interval = f"{pair.low:+z.1f} to {pair.high:+z.1f}" if pair.seeds > 1 else "one seed"
+        mean, *ends = (score_text(one, sign="+") for one in (pair.mean, pair.low, pair.high))
+        interval = " to ".join(ends) if pair.seeds > 1 else "one seed"
         titles = f"{_title(first, registry)} minus {_title(second, registry)}{suffix}"
-        rows.append((titles, f"{pair.mean:+z.1f}", interval, str(pair.seeds)))
-    table = pd.DataFrame(rows, columns=["difference", "mean", "95 % interval", "seeds"], dtype=str)
-    return table.replace("-(?=[0-9])", "−", regex=True)  # a minus sign
+        rows.append((titles, mean, interval, str(pair.seeds)))
+    return pd.DataFrame(rows, columns=["difference", "mean", "95 % interval", "seeds"], dtype=str)
 
 
 def print_table(table: pd.DataFrame) -> None:

@@ -37,14 +37,14 @@ from labor_lib.lab.classification import (
 )
 from labor_lib.lab.pipeline import finished, read_record
 from labor_lib.lab.scene import Scene
-from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, with_seconds
+from labor_lib.lab.segmentation import Domains, Roots, SegmentationPhases, asked_before
 from labor_lib.labels import ClassSet, classes_of, colourise
 from labor_lib.methods.adabn import estimate_statistics
 from labor_lib.methods.labor import PixelSelector
 from labor_lib.methods.registry import CLASSIFICATION, METHODS, Method, entered, resolve
 from labor_lib.metrics import evaluate, mious
 from labor_lib.nets import deeplab
-from labor_lib.runtime import Progress, home, load_weights, make_fabric
+from labor_lib.runtime import home, load_weights, make_fabric
 from labor_lib.selection.record import Masks, Selection
 from labor_lib.train import predict, prepare
 
@@ -144,10 +144,8 @@ class SegmentationRun(Run):
                 f"{folder}: a project on images without labels, so it has no scores; `python -m "
                 f"labor_lib status {folder}` says how far it is"
             )
-        counts = [f"{name}_per_image" for name in COUNTS]
-        self.table = with_seconds(
-            read_table(self.folder, "stage", "miou", *counts, "train_seconds")
-        )
+        paid = [f"{name}_per_image" for name in (*COUNTS, "seconds", "most_seconds")]
+        self.table = read_table(self.folder, "stage", "miou", *paid, "train_seconds")
         for name in self.table["method"].unique():
             if "@" in name:  # of an arena
                 entered(name)
@@ -294,10 +292,7 @@ class SegmentationRun(Run):
 
     def asked_before(self, method: str, seed: int, stage: int) -> Selection:
         """All that the stages before this one asked."""
-        known = Selection.nothing(len(self.domains(seed).target), self.config.data.target_size)
-        for earlier in range(1, stage):
-            known = known.merge(self.selection(method, seed, earlier))
-        return known
+        return asked_before(self.place(seed, method), stage, self.domains(seed).target)
 
     def _masks(self, method: str, seed: int = 0, stage: int = 1) -> Masks:
         """Where the selector's two classifiers disagree, on every training image."""
@@ -328,10 +323,8 @@ class ClassificationRun(Run):
         if not shift:
             raise InputError(f"{folder}: no run of image classification; `make family` makes one")
         config = filled(shift_settings(shift), self.record["settings"])
-        root = self.record.get("root")
-        where = {name: self.record.get(name, "") for name in ("source", "target")}
-        repetition = self.record.get("repetition", 0)
-        self.where = Where(Path(root) if root else None, **where, repetition=repetition)
+        where = filled(Where(), self.record)
+        self.where = replace(where, root=Path(where.root)) if where.root else where
         self.shift = self.folder.name
         self.table = _whole_seeds(
             read_table(self.folder, "few", "target", "accuracy"), list(methods), few
@@ -469,10 +462,8 @@ def open_run(
         print(
             f"Training {', '.join(missing)} {size} ({why}). Its figures show shapes, not results."
         )
-        with Progress() as progress:
-            fabric = make_fabric()
-            phases = SegmentationPhases(config, small, roots, fabric, progress, annotator=annotator)
-            phases.run(wanted, [seed])
+        phases = SegmentationPhases(config, small, roots, make_fabric(), annotator=annotator)
+        phases.run(wanted, [seed])
     return _opened(SegmentationRun(small))
 
 
@@ -536,9 +527,7 @@ def open_shift(
     if run is None:
         config = replace(config, few=tuple(few) or config.few)
         small = home() / "runs" / "family-small" / shift
-        with Progress() as progress:
-            phases = ClassificationPhases(config, Where(), small, make_fabric(), progress)
-            phases.run(wanted, [seed])
+        ClassificationPhases(config, Where(), small, make_fabric()).run(wanted, [seed])
         labelled = any(label_numbers(method, config) != (None,) for method in wanted)
         run = ClassificationRun(small, names, config.few if labelled else ())
     return run if quiet else _opened(run)

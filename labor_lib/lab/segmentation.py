@@ -31,12 +31,10 @@ from labor_lib.drawn.streets import write_streets
 from labor_lib.errors import InputError
 from labor_lib.lab.pipeline import (
     Phase,
+    Phases,
     finished,
     images_digest,
     load_nets,
-    machine_record,
-    read_phase,
-    run_phases,
     save_nets,
     seed_folders,
     write_history,
@@ -148,12 +146,6 @@ class Domains:
         return found
 
 
-def drawn_folder(config: Config, data: Path, scene_seed: int) -> Path:
-    """Where the embedded benchmark of a scene seed lies."""
-    height, width = config.data.drawn_size
-    return data / f"streets-{height}x{width}-{config.data.drawn_source}" / f"scenes{scene_seed}"
-
-
 def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Path]:
     """Source and target root, drawing the embedded benchmark where one is not given."""
     data, target = config.data, roots.target
@@ -171,23 +163,23 @@ def _find_roots(config: Config, roots: Roots, scene_seed: int) -> tuple[Path, Pa
             )
     names = ("size", "source", "train", "val", "test")
     settings = {name: getattr(data, f"drawn_{name}") for name in names}
-    folder = drawn_folder(config, roots.data, scene_seed)
-    drawn = write_streets(folder, scene_seed=scene_seed, **settings)
+    height, width = data.drawn_size
+    place = roots.data / f"streets-{height}x{width}-{data.drawn_source}" / f"scenes{scene_seed}"
+    drawn = write_streets(place, scene_seed=scene_seed, **settings)
     return source or drawn[0], target or drawn[1]
 
 
 # ----------------------------------------------------------------------------------- the phases
 
 
-class SegmentationPhases:
-    """Makes the phases of one run folder."""
+class SegmentationPhases(Phases):
+    """Stages of methods, and the warm-ups that they share."""
 
     def __init__(
-        self, config: Config, out: Path, roots: Roots, fabric, progress, command="",
-        annotator: str = "oracle",
-    ):  # fmt: skip
-        self.config, self.out, self.roots, self.annotator = config, Path(out), roots, annotator
-        self.fabric, self.progress, self.command = fabric, progress, command
+        self, config: Config, out: Path, roots: Roots, fabric, command="", annotator="oracle"
+    ):
+        super().__init__(config, out, fabric, command)
+        self.roots, self.annotator = roots, annotator
         self.domains = lru_cache(maxsize=1)(self._domains)  # one seed's images at a time
 
     def run(self, methods: list[Method], seeds: list[int], **further) -> pd.DataFrame:
@@ -209,17 +201,12 @@ class SegmentationPhases:
             for one in answering:
                 one.check()
             images[f"seed{seed}"] = domains.fingerprint()
-        record = (
-            machine_record(self.fabric, self.command)
-            | {
-                "settings": self.config.as_dict(),
-                "images": images,
-                "annotator": annotator_name(self.annotator, self.out),
-                "data_root": str(self.roots.data.resolve()),
-                "scored_on": domains.evaluation.split if domains.evaluation else None,
-            }
-            | further
-        )
+        record = further | {
+            "images": images,
+            "annotator": annotator_name(self.annotator, self.out),
+            "data_root": str(self.roots.data.resolve()),
+            "scored_on": domains.evaluation.split if domains.evaluation else None,
+        }
         noise = read_noise(self.annotator)
         if noise is not None:
             record["noise"] = noise.as_dict()
@@ -228,7 +215,7 @@ class SegmentationPhases:
             record[f"{name}_root"] = None if root is None else str(root.resolve())
         numbers = range(1, self.config.budget.stages + 1)
         phases = [self.stage(m, seed, n) for seed in seeds for m in methods for n in numbers]
-        return run_phases(self.out, phases, record, self.results, self.progress)
+        return self.make(phases, record)
 
     def _domains(self, seed: int) -> Domains:
         scene_seed = self.config.scene_seed + seed
@@ -313,7 +300,7 @@ class SegmentationPhases:
         labels, record = self._target_labels(folder, method, nets, domains, seed, number)
         labelled = ()
         if method.sees == "few":
-            asked = self._asked_before(method, seed, number + 1, len(domains.target))
+            asked = asked_before(folder.parent, number + 1, domains.target)
             labelled = [index for index, one in enumerate(asked.positions) if len(one)]
         seconds = self._train(
             folder,
@@ -399,7 +386,7 @@ class SegmentationPhases:
         if method.sees == "pseudo":
             labels = self._pseudo_labels(folder, net, domains.target, stage)
             return labels, {"select_seconds": time.perf_counter() - started}
-        known = self._asked_before(method, seed, stage, len(domains.target))
+        known = asked_before(folder.parent, stage, domains.target)
         questions, answered = folder / "selection.npz", folder / "cost.csv"
         name = f"{method.name}/seed{seed}/stage{stage}"
         if not (folder / "asked.json").exists():  # chosen once, however long the answers take
@@ -448,14 +435,6 @@ class SegmentationPhases:
         alphas = self.config.self_training.alphas
         alpha, path = alphas[min(stage, len(alphas)) - 1], folder / "pseudo_labels.npy"
         return write_pseudo_labels(self.fabric, net, target, self.config, alpha, path)
-
-    def _asked_before(self, method: Method, seed: int, stage: int, images: int) -> Selection:
-        """All that the earlier stages of a method asked."""
-        known = Selection.nothing(images, self.config.data.target_size)
-        for earlier in range(1, stage):
-            path = self.folder(seed, method.name, f"stage{earlier}", "selection.npz")
-            known = known.merge(Selection.load(path, known))
-        return known
 
     def _choose(self, folder, method, nets, domains, known: Selection, stage, seed) -> Selection:
         """Train the selector where the method has one; select. Nobody is asked yet.
@@ -529,19 +508,18 @@ class SegmentationPhases:
         rows = []
         trained = METHODS[method.trains_as] if method.trains_as else method
         warm_ups = [seed_folder / name for name in ("source", trained.warm_up) if trained.warm_up]
-        seconds = sum(read_phase(f)["train_seconds"] for f in warm_ups if finished(f))
+        seconds = sum(read_json(f / "phase.json")["train_seconds"] for f in warm_ups if finished(f))
         select_seconds, paid = 0.0, []
         for stage in range(1, self.config.budget.stages + 1):
             folder = seed_folder / method.name / f"stage{stage}"
             if not finished(folder):
                 break
-            phase = read_phase(folder, "scores", "iou")
-            training = read_phase(seed_folder / trained.name / f"stage{stage}")
+            phase = read_json(folder / "phase.json")
+            training = read_json(seed_folder / trained.name / f"stage{stage}" / "phase.json")
             seconds += training["train_seconds"]
             select_seconds += training.get("select_seconds", 0.0)
             # full supervision pays once; the others pay in every stage
             paid = [training] if method.sees == "all" else [*paid, training]
-            least, most = _seconds(paid, method.kind)
             rows.append(
                 {
                     "method": method.name,
@@ -551,10 +529,7 @@ class SegmentationPhases:
                     "budget": self.budget_text(method),
                     "precision": precision_of(self.fabric),
                     **phase["scores"],
-                    **{f"{name}_per_image": _total(paid, name) for name in COUNTS},
-                    "seconds_per_image": least,
-                    "most_seconds_per_image": most,
-                    "void_share": _void_share(paid),
+                    **paid_by_person(paid, method.kind),
                     "train_seconds": seconds,
                     "select_seconds": select_seconds,
                     **{f"iou_{name}": value for name, value in phase["iou"].items()},
@@ -578,39 +553,32 @@ class SegmentationPhases:
         return "mask" if method.whole_mask else share
 
 
+def asked_before(folder: Path, stage: int, target: SegmentationFolder) -> Selection:
+    """All that a method asked of the target before a stage; folder: that of the method's stages."""
+    known = Selection.nothing(len(target), target.size)
+    for earlier in range(1, stage):
+        known = known.merge(Selection.load(folder / f"stage{earlier}" / "selection.npz", known))
+    return known
+
+
 def _means(costs: pd.DataFrame) -> dict[str, float]:
     """Means over the images; of measured seconds only where every image has them."""
-    measured = "seconds" in costs and costs["seconds"].notna().all()
-    names = (*COUNTS, "seconds") if measured else COUNTS
-    return {name: float(np.mean(costs[name])) for name in names}
+    known = costs.reindex(columns=[*COUNTS, "seconds"])
+    return known.mean(skipna=False).dropna().to_dict()
 
 
-def _total(paid: list[dict], name: str) -> float:
-    """What some phases paid together."""
-    return sum((phase.get(name, 0.0) for phase in paid), start=0.0)
+def paid_by_person(phases: list[dict], kind: str) -> dict[str, float]:
+    """What some phases paid together, as columns of results.csv. kind: see `person_seconds`.
 
-
-def _void_share(paid: list[dict]) -> float:
-    """The part of the asked pixels that was void; NaN where it was not counted."""
-    asked = _total(paid, "asked")
-    return _total(paid, "void") / asked if asked else np.nan
-
-
-def _seconds(paid: list[dict], kind: str) -> tuple[float, float]:
-    """A person's seconds at the least and at the most: measured ones where a phase has them."""
-    measured = _total(paid, "seconds")
-    counted = [phase for phase in paid if "seconds" not in phase]
-    least, most = person_seconds(*(_total(counted, name) for name in COUNTS), kind)
-    return least + measured, most + measured
-
-
-def with_seconds(table: pd.DataFrame) -> pd.DataFrame:
-    """results.csv with the columns of a person's seconds, computed where an older version wrote
-    it without them."""
-    if "seconds_per_image" in table:
-        return table
-    kinds = [METHODS[name].kind if name in METHODS else "pixels" for name in table["method"]]
-    counts = table[[f"{name}_per_image" for name in COUNTS]].to_numpy(float)
-    pairs = [person_seconds(*row, kind) for row, kind in zip(counts, kinds, strict=True)]
-    least, most = np.transpose(pairs)
-    return table.assign(seconds_per_image=least, most_seconds_per_image=most)
+    Seconds are computed for the phases that have no measured ones. void_share: the part of the
+    asked pixels that was void; NaN where it was not counted.
+    """
+    paid = pd.DataFrame(phases, columns=[*COUNTS, "seconds", "asked", "void"], dtype=float)
+    total, computed = paid.sum(), paid[paid["seconds"].isna()].sum()
+    least, most = person_seconds(*computed[list(COUNTS)], kind)
+    return {
+        **{f"{name}_per_image": total[name] for name in COUNTS},
+        "seconds_per_image": least + total["seconds"],
+        "most_seconds_per_image": most + total["seconds"],
+        "void_share": total["void"] / total["asked"] if total["asked"] else np.nan,
+    }

@@ -473,12 +473,11 @@ def time_bars(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def note_figure(text: str, fontsize: float = 11) -> Figure:
+def note_figure(text: str) -> Figure:
     """Sentences where there is nothing to draw; lines end where they are too long."""
-    lines = [textwrap.fill(plain(line), round(1230 / fontsize)) for line in text.splitlines()]
-    text = "\n".join(lines)
-    figure = figure_of(WIDTH, 0.25 + 0.018 * fontsize * (1 + text.count("\n")))
-    figure.text(0.01, 0.5, text, va="center", fontsize=fontsize)
+    text = "\n".join(textwrap.fill(plain(line), 112) for line in text.splitlines())
+    figure = figure_of(WIDTH, 0.25 + 0.198 * (1 + text.count("\n")))
+    figure.text(0.01, 0.5, text, va="center", fontsize=11)
     return figure
 
 

@@ -40,10 +40,10 @@ def test_dashboard(page, dashboard):
     links = page.locator("a[href]:not([download])")  # a picture is saved by a link
     assert links.count() == 0, "Voila serves no other file"
     page.get_by_role("tab", name="What is asked").click()
-    explorer = wait_for_view(page, "labor-explorer")
+    explorer = wait_for_view(page, "labor-SelectionExplorer")
     assert changed(explorer, lambda: press(explorer, "truth"))
     page.get_by_role("tab", name="Predictions").click()
-    view = wait_for_view(page, "labor-compare")
+    view = wait_for_view(page, "labor-CompareDashboard")
     assert changed(view, lambda: press(view, "pixels"))
     assert changed(view, lambda: choose_another(dropdown(view, "metric")))
     assert changed(view, lambda: tick(view, "random pixels"))

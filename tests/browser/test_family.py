@@ -12,7 +12,7 @@ def slide(view, which: int, key: str) -> None:
 
 def test_alignment_playground(page, lab):
     open_notebook(page, lab, "13_ccsa.ipynb")
-    view = wait_for_view(page, "labor-alignment")
+    view = wait_for_view(page, "labor-AlignmentPlayground")
     first = view.locator("figcaption").first.inner_text()
     for slider, key in ((0, "End"), (1, "End"), (0, "ArrowLeft"), (1, "ArrowLeft"), (2, "Home")):
         assert changed(view, lambda slider=slider, key=key: slide(view, slider, key)), slider
@@ -32,7 +32,7 @@ def answer(view, question: str, text: str) -> None:
 
 def test_method_chooser(page, lab):
     open_notebook(page, lab, "15_choose_a_method.ipynb")
-    view = wait_for_view(page, "labor-guide")
+    view = wait_for_view(page, "labor-MethodChooser")
     assert "DANN" in view.locator('[aria-current="true"]').inner_text()
     images, labels, source = "target images at training", "labels on the target", "source images"
     for question, text, method in (

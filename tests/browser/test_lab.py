@@ -15,7 +15,7 @@ from labor_lib.runtime import home
 
 def test_setting_chooser(page, lab):
     driving.open_notebook(page, lab, "01_domain_shift.ipynb")
-    view = driving.wait_for_view(page, "labor-settings")
+    view = driving.wait_for_view(page, "labor-SettingChooser")
     first = view.inner_text()
     for question in (0, 1, 3, 2):  # all images labelled leaves nothing to ask of the last
         assert driving.changed(view, lambda which=question: driving.press_another(view, which)), (
@@ -26,7 +26,7 @@ def test_setting_chooser(page, lab):
 
 def test_disagreement_slider(page, lab):
     driving.open_notebook(page, lab, "05_pixel_selector.ipynb")
-    view = driving.wait_for_view(page, "labor-disagreement")
+    view = driving.wait_for_view(page, "labor-DisagreementSlider")
     assert driving.changed(view, lambda: driving.step_slider(view, "Home"))
     assert driving.changed(view, lambda: driving.step_slider(view, "ArrowRight"))
     assert driving.changed(view, lambda: driving.tick(view, "errors of the model"))
@@ -37,7 +37,7 @@ def test_disagreement_slider(page, lab):
 
 def test_selection_explorer(page, lab):
     driving.open_notebook(page, lab, "06_spl.ipynb")
-    view = driving.wait_for_view(page, "labor-explorer")
+    view = driving.wait_for_view(page, "labor-SelectionExplorer")
     assert driving.changed(view, lambda: driving.choose_another(driving.dropdown(view, "method")))
     assert driving.changed(view, lambda: driving.press_another(view), driving.texts)  # stage
     assert driving.changed(view, lambda: view.locator("input[type=number]").first.press("ArrowUp"))
@@ -76,7 +76,7 @@ def test_selection_explorer(page, lab):
 def test_explorer_of_photographs(page, lab):
     """On the run of notebook 10: without photographs its drawn stand-in."""
     driving.open_notebook(page, lab, "10_photographs.ipynb")
-    view = driving.wait_for_view(page, "labor-explorer")
+    view = driving.wait_for_view(page, "labor-SelectionExplorer")
     assert driving.changed(view, lambda: driving.choose_another(driving.dropdown(view, "method")))
     assert driving.changed(view, lambda: driving.press(view, "truth"))
     image = view.locator("input[type=number]").first
@@ -90,7 +90,7 @@ def test_explorer_of_photographs(page, lab):
 def test_two_strategies_side_by_side(page, lab):
     """On the arena of notebook 16, which its tests have trained."""
     driving.open_notebook(page, lab, "16_arena.ipynb")
-    view = driving.wait_for_view(page, "labor-explorer")
+    view = driving.wait_for_view(page, "labor-SelectionExplorer")
     pictures = view.locator(".labor-picture img:visible")
     expect(pictures).to_have_count(3)  # two images and the legend
     boxes = [pictures.nth(place).bounding_box() for place in (0, 1)]
@@ -124,7 +124,7 @@ def test_answers_in_a_notebook(page, lab):
 
 def test_prototype_viewer(page, lab):
     driving.open_notebook(page, lab, "07_ppl.ipynb")
-    view = driving.wait_for_view(page, "labor-prototypes")
+    view = driving.wait_for_view(page, "labor-PrototypeViewer")
     assert driving.changed(
         view, lambda: driving.choose_another(driving.dropdown(view, "predicted class k"))
     )

@@ -7,6 +7,7 @@ in the status, and its question comes back.
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
@@ -45,9 +46,6 @@ class AnswerSheet(anywidget.AnyWidget):
     classes = traitlets.List().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
 
-    def clear(self) -> None:
-        """An error takes no other question away."""
-
 
 class AnnotationWidget(Panel):
     """Asks a store's open questions and saves the answers.
@@ -57,18 +55,20 @@ class AnnotationWidget(Panel):
     """
 
     def __init__(self, store: Store | Path | str, annotator: str = "you"):
-        super().__init__("labor-annotation")
+        super().__init__()
         self._place, self.store = store, None
         self.questions: dict[int, Question] = {}
-        self._photos: dict[str, np.ndarray] = {}
+        # the photograph of a name as stored, h x w x 3 uint8
+        self._photo = lru_cache(maxsize=2)(lambda name: read_rgb(self.store.image_path(name)))
         self._name, self._seconds = "", []  # this annotator's
         self.annotator = Entry(
             annotator, continuous_update=False, layout=Layout(width="300px"),
             tooltip="answers are kept under this name", **wide("your name"),
         )  # fmt: skip
-        self.sheet = AnswerSheet(layout=Layout(width="100%"))  # alone in its row
+        self.sheet = AnswerSheet(layout=Layout(width="100%"))
         self.sheet.on_msg(self._receive)
-        self._build(row(self.annotator), parts=[self.sheet])
+        self._build(row(self.annotator), parts=[])
+        self.children = [*self.children, self.sheet]  # no part: an error takes no question away
         self._on(self.annotator)
 
     # ------------------------------------------------------------------------------- questions
@@ -143,13 +143,6 @@ class AnnotationWidget(Panel):
                 left, top, width, height = message["part"]
                 buffers.append(_jpeg(photo[top : top + height, left : left + width]))
         self.sheet.send(message, buffers)
-
-    def _photo(self, name: str) -> np.ndarray:
-        """The photograph as stored, h x w x 3 uint8; the last two are kept."""
-        if name not in self._photos:
-            picture = read_rgb(self.store.image_path(name))
-            self._photos = dict([*self._photos.items(), (name, picture)][-2:])
-        return self._photos[name]
 
     # ------------------------------------------------------------------- what the browser says
 

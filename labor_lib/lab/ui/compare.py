@@ -65,10 +65,9 @@ class CompareDashboard(RunPanel):
     PER_PAGE = 3
 
     def __init__(self, run, seed: int = 0, images: int = 12):
-        super().__init__("labor-compare")
+        super().__init__()
         self.run, self.seed, self._wanted_images = run, seed, images
-        table = run.table[(run.table["stage"] == run.stages) & (run.table["seed"] == seed)]
-        names = [name for name in run.methods if name in set(table["method"])]
+        names = run.methods_of(seed)
         main = [name for name in MAIN if name in names] or names
         self.methods = {m: check_box(viz.short_title(m), m in main) for m in names}
         self.classes = {c: check_box(c, True) for c in run.class_set.names}

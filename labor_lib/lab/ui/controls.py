@@ -156,11 +156,9 @@ class Panel(VBox):
 
     title = ""
 
-    def __init__(self, css: str = ""):
+    def __init__(self):
         super().__init__()
-        self.add_class("labor-view")
-        if css:
-            self.add_class(css)
+        self.add_class("labor-view").add_class(f"labor-{type(self).__name__}")
         self.status = HTML()
         self.error = ""  # what the status says
         self.lines: list[list] = []  # the parts, those side by side together
@@ -202,21 +200,19 @@ class Panel(VBox):
         failed: what the status says of an error before its reason.
         """
         with self._turn:  # JupyterLab hands a change to a second thread while the first one draws
-            if not self._busy:
-                self._try(action, failed)
-
-    def _try(self, action: Callable[[], None], failed: str) -> None:
-        self._busy, self.error = True, ""
-        try:
-            action()
-        except Exception as error:  # whatever it is, the reader gets a line, not a traceback
-            self.error = in_a_line(error)
-            for part in chain(*self.lines):  # nothing rather than what is no longer chosen
-                part.clear()
-        finally:
-            self._busy = False
-        words = f'<p role="alert" style="{_ALERT}">{failed}: {html.escape(self.error)}</p>'
-        self.status.value = words if self.error else ""
+            if self._busy:
+                return
+            self._busy, self.error = True, ""
+            try:
+                action()
+            except Exception as error:  # whatever it is, the reader gets a line, not a traceback
+                self.error = in_a_line(error)
+                for part in chain(*self.lines):  # nothing rather than what is no longer chosen
+                    part.clear()
+            finally:
+                self._busy = False
+            words = f'<p role="alert" style="{_ALERT}">{failed}: {html.escape(self.error)}</p>'
+            self.status.value = words if self.error else ""
 
     def _on(self, *controls, action: Callable[[], None] | None = None) -> None:
         """Call the action (`_update` if none is given) after a change of any of the controls."""
@@ -272,8 +268,8 @@ class Questions(Panel):
     Control: questions, the buttons by name.
     """
 
-    def __init__(self, css: str, questions: dict[str, dict], answers: dict[str, str], width: str):
-        super().__init__(css)
+    def __init__(self, questions: dict[str, dict], answers: dict[str, str], width: str):
+        super().__init__()
         self._asked, self._wish, self.questions = questions, answers, {}
         for name, question in questions.items():
             options = [(words, answer) for answer, words in question["answers"].items()]

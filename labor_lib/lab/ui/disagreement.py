@@ -57,7 +57,7 @@ class DisagreementSlider(Panel):
     """
 
     def __init__(self, scene: Scene, steps: Sequence[int], masks: Sequence, title: str = ""):
-        super().__init__("labor-disagreement")
+        super().__init__()
         self.scene, self.steps, self.masks, self.title = scene, list(steps), list(masks), title
         self.play, self.step = player(
             "training step", self.steps or ["none"], "training step of the selector", 600

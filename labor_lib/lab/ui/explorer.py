@@ -1,7 +1,7 @@
 """What a stage of a method saw of a training image, and asked there, layer by layer."""
 
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from ipywidgets import HTML, BoundedIntText, IntSlider, Layout
@@ -138,8 +138,8 @@ def percent(part: float, whole: float) -> str:
 class StagePanel(RunPanel):
     """A view of one image of one stage: the controls for method, seed, stage, image and zoom."""
 
-    def __init__(self, run, css: str, methods: list[str], method, seed, stage: int, image: int):
-        super().__init__(css)
+    def __init__(self, run, methods: list[str], method, seed, stage: int, image: int):
+        super().__init__()
         self.run, self._wish = run, (method, seed, stage)
         titles = [(viz.short_title(name), name) for name in methods]
         self.method = controls.dropdown("method", titles, "the method that asked", "290px")
@@ -155,7 +155,7 @@ class StagePanel(RunPanel):
         self.many = HTML()
         self.picture = Picture(zoomable=True)
         self._place = [self.method, self.seed, self.stage, self.image]  # what `_open` is given
-        self._seen = (None, None)  # what `_look` opened last: their values, scene
+        self._scene = lru_cache(maxsize=1)(self._open)
 
     def _listen(self, *controls) -> None:
         """Update after a change of the controls."""
@@ -179,22 +179,19 @@ class StagePanel(RunPanel):
 
     def _seeds(self) -> list[int]:
         """Those with all stages of the chosen method."""
-        table = self.run.table
-        done = table[(table["method"] == self.method.value) & (table["stage"] == self.run.stages)]
-        return sorted(int(seed) for seed in done["seed"].unique())
+        method, run = self.method.value, self.run
+        return [seed for seed in run.seeds if method in run.methods_of(seed)]
 
     def _look(self) -> Scene:
         """The scene of the controls' method, seed, stage and image."""
         controls.choose(self.seed, self._seeds(), self._seeds()[0])
         count = len(self.run.domains(self.seed.value).target)
         self.image.max, self.many.value = count - 1, f"of {count}, from 0"
-        key = tuple(control.value for control in self._place)
-        if self._seen[0] != key:
-            self._seen = (key, self._open(*key))
-        method, seed, stage, image = key[:4]
+        method, seed, stage, image, *model = (control.value for control in self._place)
+        scene = self._scene(method, seed, stage, image, *model)
         text = f"{viz.short_title(method)}, seed {seed}, stage {stage}, image {image}"
         self.title = self.run.title(text)
-        return self._seen[1]
+        return scene
 
     def _open(self, method: str, seed: int, stage: int, image: int, after=False) -> Scene:
         return self.run.view(method, seed, stage, image, after=after)
@@ -214,7 +211,7 @@ class SelectionExplorer(StagePanel):
         methods = list(run.asked_methods)
         if method is None and "ppl" in methods:
             method = "ppl"
-        super().__init__(run, "labor-explorer", methods, method, seed, stage, image)
+        super().__init__(run, methods, method, seed, stage, image)
         options = [("before this stage", False), ("after it", True)]
         tips = ["which the stage asked about", "which has learnt from the answers"]
         self.model = controls.buttons("model", options, tips, "auto")
@@ -292,7 +289,7 @@ class SelectionExplorer(StagePanel):
         self.second.layout.display = "none" if difference.disabled else None
         self.second.clear()
         if not difference.disabled:
-            method, *place, after = self._seen[0]
+            method, *place, after = (control.value for control in self._place)
             if self.beside.value == OTHER:
                 after, name = not after, f"{'before' if after else 'after'} this stage"
             else:

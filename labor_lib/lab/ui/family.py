@@ -26,7 +26,7 @@ class MethodChooser(controls.Questions):
     """
 
     def __init__(self, **answers: str):
-        super().__init__("labor-guide", guide.QUESTIONS, answers, "auto")
+        super().__init__(guide.QUESTIONS, answers, "auto")
         self.used = False
         self.data = buttons("Run it on which embedded data?", [("", "")], [""], "auto")
         self.data.style.description_width = "270px"
@@ -114,7 +114,7 @@ class AlignmentPlayground(controls.Panel):
     """
 
     def __init__(self, shift: SmallShift, n: int = 3, alpha: float = 0.25, margin: float = 1.0):
-        super().__init__("labor-alignment")
+        super().__init__()
         self.shift, self.one, self._wish = shift, None, n
         slim = Layout(width="330px")
         self.alpha = FloatSlider(

@@ -121,15 +121,8 @@ def leaves() -> list[Line]:
     return [line for line in lines() if line.advice]
 
 
-def code(advice: Advice | str, data: str = "") -> str:
-    """Python that runs the advice on embedded data (by default the first of those it goes with).
-
-    Raises InputError for data that it does not go with.
-    """
-    advice = ADVICE[advice] if isinstance(advice, str) else advice
-    data = data or advice.data[0]
-    if data not in advice.data:
-        raise InputError(f"data '{data}': choose from {', '.join(advice.data)}")
+def code(advice: Advice, data: str) -> str:
+    """Python that runs the advice on embedded data, one of `advice.data`."""
     known = advice.run if data == "streets" else shift_settings(data).methods
     names = [name for name in advice.run if name in known]
     labels = any(name in CLASSIFICATION and CLASSIFICATION[name].sees == "few" for name in names)

@@ -109,7 +109,7 @@ class PrototypeViewer(StagePanel):
 
     def __init__(self, run, method: str = "ppl", seed: int = 0, stage: int = 1, image: int = 0):
         methods = [name for name in run.asked_methods if METHODS[name].rule == "ppl"]
-        super().__init__(run, "labor-prototypes", methods, method, seed, stage, image)
+        super().__init__(run, methods, method, seed, stage, image)
         self.chosen = dropdown("predicted class k", [], "the predicted class k", "330px")
         self.similarity, self.crop = Picture(zoomable=True), Picture(zoomable=True)
         self.bars = Picture()

@@ -90,7 +90,7 @@ class SettingChooser(Questions):
 
     def __init__(self, domain="other", task="same", labels="few", images="yes"):
         answers = {"domain": domain, "task": task, "labels": labels, "images": images}
-        super().__init__("labor-settings", QUESTIONS, answers, "5em")
+        super().__init__(QUESTIONS, answers, "5em")
         self.domain, self.task, self.labels, self.images = self.questions.values()
         self.hint, self.card, self.table = HTML(), Text(), Picture()
         controls = (self.domain, self.task, self.labels, row(self.images, self.hint))
