@@ -1,8 +1,7 @@
 """What a selection rule is given of one image, and the tools that rules share.
 
-All of them are exact, and fast on large images: reductions over the classes go through strips of
-rows that stay in the processor's cache, window sums take a few additions whatever the window, and
-pixels are chosen one after the other without a search of the whole image for each.
+All of them are exact, and fast on large images: window sums take a few additions whatever the
+window, and pixels are chosen one after the other without a search of the whole image for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,19 +60,17 @@ class Candidates:
     @cached_property
     def probs(self) -> Tensor:
         """Mean of both classifiers: C x H x W."""
-        return self.first if self.second is self.first else (self.first + self.second) / 2
+        return (self.first + self.second) / 2
 
     @cached_property
     def predicted(self) -> Tensor:
-        """The class of the highest mean probability: H x W, uint8."""
-        return most_probable(self.probs)
+        """The class of the highest mean probability, the first of equal ones: H x W, int64."""
+        return self.probs.max(dim=0).indices  # on a CPU in half the time of argmax
 
     @cached_property
     def disagreement(self) -> Tensor:
         """Where the two classifiers name different classes (LabOR, eq. 4): H x W booleans."""
-        if self.second is self.first:
-            return torch.zeros_like(self.taken)
-        return most_probable(self.first) != most_probable(self.second)
+        return self.first.max(dim=0).indices != self.second.max(dim=0).indices
 
     @cached_property
     def mask(self) -> Tensor:
@@ -89,23 +86,6 @@ class Candidates:
         scores = torch.rand(allowed.shape, generator=self.generator).to(allowed.device)
         scores = scores.masked_fill(~allowed, -torch.inf)
         return highest(scores, self.budget if number is None else number)
-
-
-def in_strips(reduce: Callable[[Tensor], Tensor], probs: Tensor) -> Tensor:
-    """`reduce`, C x h x W -> h x W, of strips of rows that fit the processor's cache: H x W."""
-    rows = max(1, 2**15 // probs.shape[2])
-    return torch.cat([reduce(strip) for strip in probs.split(rows, dim=1)])
-
-
-def most_probable(probs: Tensor) -> Tensor:
-    """argmax over the classes, the first of equal ones: C x H x W -> H x W, uint8."""
-    countdown = torch.arange(len(probs), 0, -1, dtype=torch.uint8, device=probs.device)
-
-    def reduce(strip):
-        is_best = strip == strip.amax(dim=0)
-        return len(strip) - (is_best * countdown[:, None, None]).amax(dim=0)
-
-    return in_strips(reduce, probs)
 
 
 def box_sum(values: Tensor, radius: int) -> Tensor:
@@ -142,13 +122,8 @@ def highest(scores: Tensor, number: int) -> Tensor:
     scores: H x W -> at most `number`.
     """
     flat = scores.flatten()
-    number = min(number, len(flat))
-    if number == 0:
-        return torch.empty(0, dtype=torch.long, device=flat.device)
-    limit = flat.kthvalue(len(flat) - number + 1).values
-    above = (flat > limit).nonzero()[:, 0]
-    equal = ((flat == limit) & (flat > -torch.inf)).nonzero()[: number - len(above), 0]
-    return torch.cat([above, equal]).sort().values
+    best = flat.argsort(descending=True, stable=True)[:number]
+    return best[flat[best] > -torch.inf].sort().values
 
 
 def square(radius: int) -> np.ndarray:
