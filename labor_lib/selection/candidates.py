@@ -60,7 +60,7 @@ class Candidates:
     @cached_property
     def probs(self) -> Tensor:
         """Mean of both classifiers: C x H x W."""
-        return (self.first + self.second) / 2
+        return self.first if self.second is self.first else (self.first + self.second) / 2
 
     @cached_property
     def predicted(self) -> Tensor:
@@ -70,6 +70,8 @@ class Candidates:
     @cached_property
     def disagreement(self) -> Tensor:
         """Where the two classifiers name different classes (LabOR, eq. 4): H x W booleans."""
+        if self.second is self.first:
+            return torch.zeros_like(self.taken)
         return self.first.max(dim=0).indices != self.second.max(dim=0).indices
 
     @cached_property
@@ -122,8 +124,13 @@ def highest(scores: Tensor, number: int) -> Tensor:
     scores: H x W -> at most `number`.
     """
     flat = scores.flatten()
-    best = flat.argsort(descending=True, stable=True)[:number]
-    return best[flat[best] > -torch.inf].sort().values
+    number = min(number, len(flat))
+    if number == 0:
+        return torch.empty(0, dtype=torch.long, device=flat.device)
+    limit = flat.kthvalue(len(flat) - number + 1).values
+    above = (flat > limit).nonzero()[:, 0]
+    equal = ((flat == limit) & (flat > -torch.inf)).nonzero()[: number - len(above), 0]
+    return torch.cat([above, equal]).sort().values
 
 
 def square(radius: int) -> np.ndarray:

@@ -70,26 +70,14 @@ class Selection:
         size, counts, positions, answers = read_arrays(
             path, "size", "counts", "positions", "answers"
         )
-        whole = (
-            size.shape == (2,)
-            and counts.sum() == len(positions)
-            and len(answers) in (0, len(positions))
-            and positions.max(initial=0) < size.prod()
-        )
-        if whole and like is not None:
-            whole = (len(counts), *size.tolist()) == (len(like), *like.size)
-        if not whole:
-            raise InputError(
-                f"{path}: damaged, or of other images; remove {path.parent} and run again"
-            )
+        if like is not None and (len(counts), *size.tolist()) != (len(like), *like.size):
+            raise InputError(f"{path}: of other images; remove {path.parent} and run again")
         ends = np.cumsum(counts)
-        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         answered = len(answers) == len(positions)  # also where nothing was asked
-        positions = positions.astype(np.int64)
         return cls(
-            (int(size[0]), int(size[1])),
-            [positions[part] for part in parts],
-            [answers[part] for part in parts] if answered else [],
+            tuple(size.tolist()),
+            np.split(positions.astype(np.int64), ends)[:-1],
+            np.split(answers, ends)[:-1] if answered else [],
         )
 
     @classmethod

@@ -18,7 +18,7 @@ Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, r
 
 def entropy(image: Candidates) -> Tensor:
     """-sum p log(p + 1e-6), in nats; the constant is RIPU's."""
-    return -(image.probs * (image.probs + 1e-6).log()).sum(dim=0)
+    return -(image.probs + 1e-6).log_().mul_(image.probs).sum(dim=0)
 
 
 def least_confidence(image: Candidates) -> Tensor:

@@ -84,9 +84,10 @@ def select(
             number, own = len(chosen), images[i : i + 1]
             before = torch.from_numpy(taken.mask(number)).to(one.device)
             answers = torch.from_numpy(taken.labels(number)).to(one.device)
+            first = one[i]
             image = Candidates(
-                one[i],
-                two[i],
+                first,
+                first if two is one else two[i],
                 budget,
                 before,
                 torch.Generator().manual_seed(derive_seed(seed, number)),
