@@ -68,8 +68,18 @@ class Selection:
         size, counts, positions, answers = read_arrays(
             path, "size", "counts", "positions", "answers"
         )
-        if like is not None and (len(counts), *size.tolist()) != (len(like), *like.size):
-            raise InputError(f"{path}: of other images; remove {path.parent} and run again")
+        whole = (
+            size.shape == (2,)
+            and counts.sum() == len(positions)
+            and len(answers) in (0, len(positions))
+            and positions.max(initial=0) < size.prod()
+        )
+        if whole and like is not None:
+            whole = (len(counts), *size.tolist()) == (len(like), *like.size)
+        if not whole:
+            raise InputError(
+                f"{path}: damaged, or of other images; remove {path.parent} and run again"
+            )
         ends = np.cumsum(counts)
         answered = len(answers) == len(positions)  # also where nothing was asked
         return cls(
