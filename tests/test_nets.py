@@ -56,7 +56,12 @@ def test_imports_first(module):
 def test_published_outputs(resnet, golden):
     shapes = golden("adaptsegnet_deeplab_multi_keys.json")["state_dict_shapes"]
     expected = golden("adaptsegnet_deeplab_multi.npz")
-    result = resnet.load_state_dict(deeplab.from_adaptsegnet(published_fill(shapes)), strict=False)
+    heads = {"layer5": "auxiliary", "layer6": "classifier"}
+    state = {}
+    for key, value in published_fill(shapes).items():
+        layer, _, rest = key.partition(".")
+        state[f"{heads.get(layer, f'backbone.{layer}')}.{rest}"] = value
+    result = resnet.load_state_dict(state, strict=False)
     assert not result.unexpected_keys
     assert all(key.endswith("num_batches_tracked") for key in result.missing_keys)
     x = np.sin(0.011 * np.arange(3 * 65 * 129)).astype(np.float32).reshape(1, 3, 65, 129)

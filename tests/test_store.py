@@ -250,11 +250,16 @@ def test_two_processes_on_one_store(make):
     assert sorted(said[0] + said[1]) == list(range(1, 151))
 
 
+def test_a_store_needs_no_torch():
+    code = "import sys, labor_lib.annotation.store; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # -------------------------------------------------------------------------------- bad input
 
 AWAY = np.array([512])
 BAD = {  # message: what is done to a store with open points
-    "class 3: the store has 0 to 2": lambda s, _: s.answer(1, "ann", 3),
+    "has no class 3; give 0 to 2": lambda s, _: s.answer(1, "ann", 3),
     "class 7": lambda s, _: s.answer(1, "ann", 0, parts=[(s.question(1).positions, 7)]),
     "pixel that nobody asked": lambda s, _: s.answer(1, "ann", 0, parts=[(AWAY, 0)]),
     "in another part": lambda s, _: s.answer(1, "ann", 0, parts=[(s.question(1).positions, 0)] * 2),
@@ -273,7 +278,10 @@ BAD = {  # message: what is done to a store with open points
         s._db.execute("PRAGMA max_page_count = 1"),
         s.ask(selection(500), "new", images=NAMES),
     ),
-    "readonly": lambda s, _: (s._db.execute("PRAGMA query_only = 1"), s.answer(1, "ann", 0)),
+    "readonly database; allow": lambda s, _: (
+        s._db.execute("PRAGMA query_only = 1"),
+        s.answer(1, "ann", 0),
+    ),
 }
 
 
@@ -302,7 +310,7 @@ def test_files_that_are_no_store(make, tmp_path):
     content = path.read_bytes()
     damaged.write_bytes(content[:4096] + bytes(4096) + content[8192:])
     for file, message in (
-        (other, "not a store"), (text, "is not a database"), (damaged, "damaged"),
+        (other, "not a store"), (text, "not a database; give a file"), (damaged, "damaged"),
         (newer, "not a store of answers of version 1"), (tmp_path / "no", "no such file"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):

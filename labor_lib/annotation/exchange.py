@@ -229,7 +229,10 @@ def _write_label_studio(
 
 
 def _write_cvat(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -> dict[str, str]:
-    """annotations.xml, and the labels as CVAT's constructor of projects reads them."""
+    """annotations.xml, and the labels as CVAT's constructor of projects reads them.
+
+    CVAT takes the labels from its task alone: the XML need not list them (its `load_anno`).
+    """
     attributes = [
         {"name": name, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
         for name in ("question", "guess")
@@ -240,17 +243,6 @@ def _write_cvat(asked: _Asked, named: _Images, labels: dict[str, str], _: str) -
     ]
     root = xml.Element("annotations")
     xml.SubElement(root, "version").text = "1.1"
-    task = xml.SubElement(xml.SubElement(root, "meta"), "task")
-    listed = xml.SubElement(task, "labels")
-    for one in project:
-        label = xml.SubElement(listed, "label")
-        for name in ("name", "color", "type"):
-            xml.SubElement(label, name).text = one[name]
-        told = xml.SubElement(label, "attributes")
-        for attribute in attributes:
-            element = xml.SubElement(told, "attribute")
-            for name, value in (attribute | {"mutable": "False", "values": ""}).items():
-                xml.SubElement(element, name).text = value
     for index, image in enumerate(sorted(asked, key=named.files.get)):
         h, w = named.sizes[image]
         size = {"width": str(w), "height": str(h)}

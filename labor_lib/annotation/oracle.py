@@ -5,6 +5,7 @@ answers for the asked pixels alone.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -23,24 +24,23 @@ class Oracle:
 
     def __init__(self, open_labelled: Callable[[], SegmentationFolder]):
         self._open = open_labelled
-        self._folder: SegmentationFolder | None = None
+
+    @cached_property
+    def folder(self) -> SegmentationFolder:
+        """The split with its labels."""
+        return self._open()
 
     def check(self) -> None:
         """Read every label file once, so that a bad one stops a run before its warm-up.
 
         Raises InputError where one is missing or damaged.
         """
-        for index in range(len(self._opened())):
+        for index in range(len(self.folder)):
             self.truth(index)
-
-    def _opened(self) -> SegmentationFolder:
-        if self._folder is None:
-            self._folder = self._open()
-        return self._folder
 
     def truth(self, index: int) -> np.ndarray:
         """The whole label of one image, H x W: for those who stand for a person."""
-        return self._opened().label(index).numpy()
+        return self.folder.label(index).numpy()
 
     def ask(self, selection: Selection, name: str = "", **_) -> tuple[Selection, list[Cost]]:
         """The same selection with its answers, and what each image cost.
@@ -55,7 +55,7 @@ class Oracle:
                 answers.append(np.empty(0, np.uint8))
                 costs.append(Cost(0.0, 0, 0))
                 continue
-            truth, (height, width) = self.truth(index), self._folder.native_size(index)
+            truth, (height, width) = self.truth(index), self.folder.native_size(index)
             answers.append(truth.reshape(-1)[positions])
             costs.append(count_cost(selection.mask(index), truth, height * width))
         return Selection(selection.size, selection.positions, answers), costs
@@ -63,8 +63,8 @@ class Oracle:
     def one_of_each_class(self, seed: int) -> Selection:
         """A random pixel of each class that is in an image: what the person who looks at it would
         point at."""
-        selection = Selection(tuple(self._opened().size))
-        for index in range(len(self._folder)):
+        selection = Selection(tuple(self.folder.size))
+        for index in range(len(self.folder)):
             truth, random = self.truth(index).reshape(-1), np.random.default_rng([seed, index])
             present = np.setdiff1d(truth, [IGNORE])
             places = [random.choice(np.flatnonzero(truth == one)) for one in present]
@@ -74,7 +74,7 @@ class Oracle:
     def ask_everything(self) -> tuple[Callable[[int], np.ndarray], list[Cost]]:
         """Full supervision: a function from image number to its label, and what each image cost."""
         costs = []
-        for index in range(len(self._opened())):
-            truth, (height, width) = self.truth(index), self._folder.native_size(index)
+        for index in range(len(self.folder)):
+            truth, (height, width) = self.truth(index), self.folder.native_size(index)
             costs.append(count_cost(np.ones(truth.shape, bool), truth, height * width))
         return self.truth, costs

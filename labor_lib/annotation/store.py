@@ -86,6 +86,17 @@ CREATE INDEX answer_of_annotator ON answer (annotator, id);
 """
 
 
+_WRITABLE = "allow writing to it and its folder; all earlier answers are kept"
+_FIXES = {  # by SQLite's code of what is wrong
+    sqlite3.SQLITE_FULL: "make room on its disk; all earlier answers are kept",
+    sqlite3.SQLITE_READONLY: _WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
+    sqlite3.SQLITE_PERM: _WRITABLE,
+    sqlite3.SQLITE_BUSY: "stop the other program that writes to it, then try again",
+    sqlite3.SQLITE_NOTADB: "give a file that a run of this program made",
+}
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """What SQLite says is wrong with the file or its disk, in one line with the file's name."""
@@ -95,11 +106,8 @@ def _explained(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without details
         if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
             raise  # a mistake of this program, not of the file
-        raise InputError(
-            f"{path}: {error}; make room on its disk, allow writing to it and its folder, stop "
-            "other programs that write to it, or put a copy in its place; all earlier answers are "
-            "kept"
-        ) from None
+        fix = _FIXES.get(code, "check its disk, or put a copy of the file in its place")
+        raise InputError(f"{path}: {error}; {fix}") from None
 
 
 @dataclass(frozen=True)
@@ -269,9 +277,12 @@ class Store:
         """The file of an image. Raises InputError where it is unknown, gone or was replaced."""
         row = self._one("SELECT path, sha256 FROM image WHERE name = ?", name)
         if row is None:
-            raise InputError(f"{self.path}: knows no image '{name}'")
+            raise self._unknown(name)
         self._hash(name, Path(row[0]), row[1])
         return Path(row[0])
+
+    def _unknown(self, image: str) -> InputError:
+        return InputError(f"{self.path}: knows no image '{image}'; add it with `add_images`")
 
     def _hash(self, name: str, path: Path, known: str | None) -> str:
         """SHA-256 of an image; its file is read once for as long as it does not change.
@@ -332,7 +343,7 @@ class Store:
                 zip(images, selection.positions, strict=True)
             ):
                 if image not in numbers:
-                    raise InputError(f"{self.path}: knows no image '{image}'")
+                    raise self._unknown(image)
                 classes = guesses[place] if guesses is not None else IGNORE
                 for piece, guess in _pieces(positions, selection.size, kind, classes):
                     rows.append((numbers[image], place, _runs(piece), guess))
@@ -357,7 +368,7 @@ class Store:
         """By its id; raises InputError where there is none."""
         row = self._one(f"{_QUESTION} WHERE q.id = ?", number)
         if row is None:
-            raise InputError(f"{self.path}: has no question {number}")
+            raise InputError(f"{self.path}: has no question {number}; take one of `questions`")
         return _question(row)
 
     def questions(self, name: str | None = None, still_open: bool = False) -> list[Question]:
@@ -442,16 +453,16 @@ class Store:
         for one in (label, *(one for _, one in pieces)):
             if one != IGNORE and one not in range(len(self.classes)):
                 raise InputError(
-                    f"class {one}: the store has 0 to {len(self.classes) - 1} "
-                    f"({', '.join(self.classes)}), and {IGNORE} for cannot tell"
+                    f"{self.path}: has no class {one}; give 0 to {len(self.classes) - 1} "
+                    f"({', '.join(self.classes)}), or {IGNORE} for cannot tell"
                 )
         pieces = [(at, one) for at, one in pieces if len(at)]
         covered = np.concatenate([np.empty(0, np.int64), *(at for at, _ in pieces)])
         rest = np.setdiff1d(asked.positions, covered)
         if len(rest) + len(covered) > len(asked.positions):
             raise InputError(
-                f"question {asked.id}: a part has a pixel that nobody asked, or that is in another "
-                "part too; give each asked pixel to one"
+                f"{self.path}: question {asked.id}: a part has a pixel that nobody asked, or that "
+                "is in another part too; give each asked pixel to one"
             )
         return [(rest, int(label)), *pieces] if len(rest) else pieces
 
@@ -508,10 +519,13 @@ class Store:
         """
         row = self._one("SELECT images, height, width, id FROM selection WHERE name = ?", name)
         if row is None:
-            raise InputError(f"{self.path}: has no questions called {name}")
+            raise InputError(f"{self.path}: has no questions called {name}; ask them with `ask`")
         *asked, number = row
         if asked != [len(selection), *selection.size]:
-            raise InputError(f"{self.path}: {name} was asked of other images")
+            raise InputError(
+                f"{self.path}: {name} was asked of other images, or at another size; begin another "
+                "store, or use the run folder that asked them"
+            )
         rows = self._all(
             "SELECT q.place, a.label, a.pixels FROM answer a JOIN question q ON q.id = a.question "
             "WHERE q.selection = ? AND NOT q.held_out ORDER BY q.place",

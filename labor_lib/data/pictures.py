@@ -7,21 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from labor_lib.errors import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_ORIENTATION = 0x0112  # EXIF's tag
-_UPRIGHT = {  # its values, and what turns the stored pixels upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @contextmanager
@@ -69,14 +59,13 @@ def read_rgb(path: Path, size: int | None = None) -> np.ndarray:
     """
     with opened(path) as picture:
         _check_depth(path, picture)
-        turn = _UPRIGHT.get(_orientation(picture))
+        if _orientation(picture) > 1:
+            picture = ImageOps.exif_transpose(picture)
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         picture = picture.convert("RGB")
-    if turn is not None:
-        picture = picture.transpose(turn)
     return np.array(picture.resize((size, size), Image.Resampling.BILINEAR) if size else picture)
 
 
@@ -89,10 +78,10 @@ def _orientation(picture: Image.Image) -> int:
     try:
         with warnings.catch_warnings(action="ignore"):
             exif.load(picture.info.get("exif"))
-        value = exif.get(_ORIENTATION, 1)
+        value = exif.get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, TypeError, KeyError, struct.error):  # damaged: as it is stored
         return 1
-    return value if value in _UPRIGHT else 1
+    return value if value in range(1, 9) else 1
 
 
 def _check_depth(path: Path, picture: Image.Image) -> None:

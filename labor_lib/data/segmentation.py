@@ -17,7 +17,6 @@ headers can show, at construction.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import labor_lib.compat  # noqa: F401  (has to come before torchvision)
@@ -348,9 +347,7 @@ def evaluation_split(root: str | Path, layout: str) -> str:
 
 
 def joint_transform(
-    flip: bool,
-    mean: Sequence[float] = (0.45, 0.45, 0.45),
-    std: Sequence[float] = (0.25, 0.25, 0.25),
+    flip: bool, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[..., tuple[Tensor, Tensor | None]]:
     """What training does to an image and its label together.
 
@@ -358,20 +355,18 @@ def joint_transform(
     mean, std  3 values (R, G, B) of intensities in [0, 1]: normalised is (x - mean) / std
 
     Returns a function (image 3 x h x w uint8, label h x w uint8 or None) ->
-    (image float32, label int64 or None). It pickles, so worker processes can have it.
+    (image float32, label int64 or None).
     """
-    return partial(_transform, flip, list(mean), list(std))
 
+    def transform(image: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if flip and torch.rand(1) < 0.5:
+            image = image.flip(-1)
+            label = None if label is None else label.flip(-1)
+        image = v2.functional.to_dtype(image, torch.float32, scale=True)
+        image = v2.functional.normalize(image, list(mean), list(std))
+        return image, None if label is None else label.long()
 
-def _transform(
-    flip: bool, mean: list[float], std: list[float], image: Tensor, label: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    if flip and torch.rand(1) < 0.5:
-        image = image.flip(-1)
-        label = None if label is None else label.flip(-1)
-    image = v2.functional.to_dtype(image, torch.float32, scale=True)
-    image = v2.functional.normalize(image, mean, std)
-    return image, None if label is None else label.long()
+    return transform
 
 
 # ------------------------------------------------------------------------------ files

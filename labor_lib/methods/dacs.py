@@ -127,12 +127,9 @@ def mixed_loss(nets: Nets, batch: Batch, config: Config, asked: Tensor | None = 
     teacher.follow(nets["segmenter"], settings.decay)
     probs = teacher(batch.target_images)
     images, labels, weights = class_mix(batch, probs, settings.threshold, asked)
-    main, *others = nets["segmenter"](strong_augmentation(images, config))
-    loss = weighted_cross_entropy(main, labels, weights)
-    for other in others:
-        factor = config.adversarial.auxiliary_weight
-        loss = loss + factor * weighted_cross_entropy(other, labels, weights)
-    return loss
+    levels = nets["segmenter"](strong_augmentation(images, config))
+    main, *auxiliary = (weighted_cross_entropy(logits, labels, weights) for logits in levels)
+    return main + config.adversarial.auxiliary_weight * sum(auxiliary)
 
 
 def dacs_step(fabric, nets, opts, batch: Batch, config: Config) -> dict[str, float]:

@@ -21,20 +21,11 @@ from labor_lib.methods.erm import classification_loss
 from labor_lib.train import Batch
 
 
-class _Reversal(torch.autograd.Function):
-    @staticmethod
-    def forward(context, values: Tensor, scale: float) -> Tensor:
-        context.scale = scale
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
-        return -context.scale * gradient, None
-
-
 def reverse_gradient(values: Tensor, scale: float) -> Tensor:
     """`values` unchanged; their gradient times -scale (eq. 16 and 17)."""
-    return _Reversal.apply(values, scale)
+    same = values.view_as(values)
+    same.register_hook(lambda gradient: -scale * gradient)
+    return same
 
 
 def reversal_scale(progress: float, gamma: float = 10.0) -> float:

@@ -7,8 +7,8 @@ Chen et al., "DeepLab", TPAMI 2018. All networks share one interface:
 
 `SmallDeepLab` (0.2 M parameters, stride 4) learns the embedded streets in a minute on a CPU.
 `lite` has the same head on ImageNet features (see `nets.lite`), for photographs.
-`ResNetDeepLab` is the two-level ResNet-101 of AdaptSegNet (stride 8), key by key, so that its
-published weights can be loaded.
+`ResNetDeepLab` is the two-level ResNet-101 of AdaptSegNet (stride 8), key by key: its published
+`layer5` is our `auxiliary`, `layer6` our `classifier`, and all else our `backbone`.
 """
 
 import labor_lib.compat  # noqa: F401  (has to come before torchvision)
@@ -154,20 +154,6 @@ class ResNetDeepLab(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         third, fourth = self.backbone.levels(images)
         return [self.classifier(fourth), self.auxiliary(third)]
-
-
-def from_adaptsegnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of AdaptSegNet's published two-level weights to those of `ResNetDeepLab`.
-
-    Load the result into `ResNetDeepLab(19, used=2)`; see `ASPP` for why two.
-    """
-    heads = {"layer5": "auxiliary", "layer6": "classifier"}
-    renamed = {}
-    for key, value in state.items():
-        layer, _, rest = key.partition(".")
-        prefix = heads.get(layer, f"backbone.{layer}")
-        renamed[f"{prefix}.{rest}"] = value
-    return renamed
 
 
 def build(network: str, classes: int, *, imagenet: bool = False) -> nn.Module:

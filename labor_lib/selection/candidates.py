@@ -1,8 +1,7 @@
 """What a selection rule is given of one image, and the tools that rules share.
 
-All of them are exact, and fast on large images: reductions over the classes go through strips of
-rows that stay in the processor's cache, window sums take a few additions whatever the window, and
-pixels are chosen one after the other without a search of the whole image for each.
+All of them are exact, and fast on large images: window sums take a few additions whatever the
+window, and pixels are chosen one after the other without a search of the whole image for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,15 +64,15 @@ class Candidates:
 
     @cached_property
     def predicted(self) -> Tensor:
-        """The class of the highest mean probability: H x W, uint8."""
-        return most_probable(self.probs)
+        """The class of the highest mean probability, the first of equal ones: H x W, int64."""
+        return self.probs.max(dim=0).indices  # on a CPU in half the time of argmax
 
     @cached_property
     def disagreement(self) -> Tensor:
         """Where the two classifiers name different classes (LabOR, eq. 4): H x W booleans."""
         if self.second is self.first:
             return torch.zeros_like(self.taken)
-        return most_probable(self.first) != most_probable(self.second)
+        return self.first.max(dim=0).indices != self.second.max(dim=0).indices
 
     @cached_property
     def mask(self) -> Tensor:
@@ -89,23 +88,6 @@ class Candidates:
         scores = torch.rand(allowed.shape, generator=self.generator).to(allowed.device)
         scores = scores.masked_fill(~allowed, -torch.inf)
         return highest(scores, self.budget if number is None else number)
-
-
-def in_strips(reduce: Callable[[Tensor], Tensor], probs: Tensor) -> Tensor:
-    """`reduce`, C x h x W -> h x W, of strips of rows that fit the processor's cache: H x W."""
-    rows = max(1, 2**15 // probs.shape[2])
-    return torch.cat([reduce(strip) for strip in probs.split(rows, dim=1)])
-
-
-def most_probable(probs: Tensor) -> Tensor:
-    """argmax over the classes, the first of equal ones: C x H x W -> H x W, uint8."""
-    countdown = torch.arange(len(probs), 0, -1, dtype=torch.uint8, device=probs.device)
-
-    def reduce(strip):
-        is_best = strip == strip.amax(dim=0)
-        return len(strip) - (is_best * countdown[:, None, None]).amax(dim=0)
-
-    return in_strips(reduce, probs)
 
 
 def box_sum(values: Tensor, radius: int) -> Tensor:

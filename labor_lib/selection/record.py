@@ -14,7 +14,6 @@ import numpy as np
 
 from labor_lib.errors import InputError
 from labor_lib.labels import IGNORE
-from labor_lib.runtime import writing
 
 
 @dataclass
@@ -55,14 +54,13 @@ class Selection:
     def save(self, path: Path) -> None:
         """Compressed NumPy file without pickles."""
         nothing = np.empty(0, np.int64)  # concatenate needs at least one array
-        with writing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                size=np.array(self.size),
-                counts=np.array([len(positions) for positions in self.positions]),
-                positions=np.concatenate([*self.positions, nothing]).astype(np.uint32),
-                answers=np.concatenate([*self.answers, nothing]).astype(np.uint8),
-            )
+        write_arrays(
+            path,
+            size=np.array(self.size),
+            counts=np.array([len(positions) for positions in self.positions]),
+            positions=np.concatenate([*self.positions, nothing]).astype(np.uint32),
+            answers=np.concatenate([*self.answers, nothing]).astype(np.uint8),
+        )
 
     @classmethod
     def load(cls, path: Path, like: "Selection | None" = None) -> "Selection":
@@ -83,13 +81,11 @@ class Selection:
                 f"{path}: damaged, or of other images; remove {path.parent} and run again"
             )
         ends = np.cumsum(counts)
-        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         answered = len(answers) == len(positions)  # also where nothing was asked
-        positions = positions.astype(np.int64)
         return cls(
-            (int(size[0]), int(size[1])),
-            [positions[part] for part in parts],
-            [answers[part] for part in parts] if answered else [],
+            tuple(size.tolist()),
+            np.split(positions.astype(np.int64), ends)[:-1],
+            np.split(answers, ends)[:-1] if answered else [],
         )
 
     @classmethod
@@ -123,14 +119,20 @@ class Masks:
 
     def save(self, path: Path) -> None:
         """Compressed NumPy file without pickles."""
-        with writing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, size=np.array(self.size), packed=self.packed)
+        write_arrays(path, size=np.array(self.size), packed=self.packed)
 
     @classmethod
     def load(cls, path: Path) -> "Masks":
         """Raises InputError where the file is missing or damaged."""
         size, packed = read_arrays(path, "size", "packed")
         return cls((int(size[0]), int(size[1])), packed)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    from labor_lib.runtime import writing  # which imports torch: a store of answers does without
+
+    with writing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_arrays(path: Path, *names: str) -> list[np.ndarray]:

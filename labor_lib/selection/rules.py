@@ -34,7 +34,7 @@ def weak_points(image: Candidates) -> Tensor:
     After the points of weak domain adaptation (Paul et al., ECCV 2020), where a person clicks one
     random pixel of each class that is there: here the network says which are.
     """
-    sizes = image.predicted[~image.taken].int().bincount(minlength=len(image.probs))
+    sizes = image.predicted[~image.taken].bincount(minlength=len(image.probs))
     found = []
     for k in sizes.argsort(descending=True, stable=True)[: image.budget].tolist():
         members = ((image.predicted == k) & ~image.taken).flatten().nonzero()[:, 0]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from labor_lib.selection.candidates import Candidates, disc, greedy, highest, in_strips
+from labor_lib.selection.candidates import Candidates, disc, greedy, highest
 
 Score = Callable[[Candidates], Tensor]
 Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, rising
@@ -18,11 +18,7 @@ Rule = Callable[[Candidates], Tensor]  # -> int64 positions, row * W + column, r
 
 def entropy(image: Candidates) -> Tensor:
     """-sum p log(p + 1e-6), in nats; the constant is RIPU's."""
-
-    def reduce(strip):
-        return -((strip + 1e-6).log_().mul_(strip)).sum(dim=0)
-
-    return in_strips(reduce, image.probs)
+    return -(image.probs + 1e-6).log_().mul_(image.probs).sum(dim=0)
 
 
 def least_confidence(image: Candidates) -> Tensor:
@@ -30,10 +26,10 @@ def least_confidence(image: Candidates) -> Tensor:
     return -image.probs.amax(dim=0)
 
 
-def _two_best(strip: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest and the second highest probability: C x h x W -> twice h x W."""
-    best, second = strip[0].clone(), torch.full_like(strip[0], -torch.inf)
-    for values in strip[1:]:
+def _two_best(probs: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest and the second highest probability: C x H x W -> twice H x W."""
+    best, second = probs[0].clone(), torch.full_like(probs[0], -torch.inf)
+    for values in probs[1:]:
         torch.maximum(second, torch.minimum(best, values), out=second)
         torch.maximum(best, values, out=best)
     return best, second
@@ -41,12 +37,8 @@ def _two_best(strip: Tensor) -> tuple[Tensor, Tensor]:
 
 def margin(image: Candidates) -> Tensor:
     """Minus the difference between the two most probable classes (Scheffer et al., 2001)."""
-
-    def reduce(strip):
-        best, second = _two_best(strip)
-        return second - best
-
-    return in_strips(reduce, image.probs)
+    best, second = _two_best(image.probs)
+    return second - best
 
 
 def balanced_margin(image: Candidates, nu: float = 6.0, power: float = 2.0) -> Tensor:
@@ -56,13 +48,9 @@ def balanced_margin(image: Candidates, nu: float = 6.0, power: float = 2.0) -> T
     its mean probability over the split. nu: 6 is theirs on Cityscapes, 12 on PASCAL VOC. power: 2
     is theirs.
     """
-
-    def reduce(strip):
-        best, second = _two_best(strip)
-        return second / best
-
+    best, second = _two_best(image.probs)
     weights = (nu * image.class_means + 1) ** -power
-    return in_strips(reduce, image.probs) * weights[image.predicted.int()]
+    return second / best * weights[image.predicted]
 
 
 def rare_margin(image: Candidates) -> Tensor:
