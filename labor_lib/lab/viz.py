@@ -226,7 +226,7 @@ def image_grid(
     for name, line, places in zip(rows, pictures, axes, strict=True):
         if names:
             look = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 6, "fontsize": 11}
-            places[0].set_ylabel(textwrap.fill(plain(name), 16), **look)
+            places[0].set_ylabel(textwrap.fill(plain(name), 15), **look)
         for picture, place in zip(line, places, strict=True):
             show_picture(place, picture)
     if title:
@@ -354,9 +354,13 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     """
     means = last_scores(table)
     spreads = last_stage(table).groupby("method")["miou"].std()
-    height = 1.35 + 0.3 * len(means)
+    names = [
+        f"{short_title(method)}  {score_text(value, spreads[method])}"
+        for method, value in means["miou"].items()
+    ]
+    height, left = 1.35 + 0.3 * len(means), 0.02 + 0.0078 * max(map(len, names))
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    axes = figure.add_axes((0.28, 0.95 / height, 0.65, 0.3 * len(means) / height))
+    axes = figure.add_axes((left, 0.95 / height, 0.93 - left, 0.3 * len(means) / height))
     scale = figure.add_axes((0.94, 0.95 / height, 0.015, 0.3 * len(means) / height))
     texts = means.map(lambda value: "–" if np.isnan(value) else f"{value:.0f}")
     sns.heatmap(
@@ -365,10 +369,6 @@ def class_heatmap(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     for text, value in zip(axes.texts, means.to_numpy().flat, strict=False):
         text.set_color("black" if np.isnan(value) else text.get_color())
-    names = [
-        f"{short_title(method)}  {score_text(value, spreads[method])}"
-        for method, value in means["miou"].items()
-    ]
     classes = ["mIoU", *means.columns[1:]]
     axes.set_xticks(axes.get_xticks(), classes, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(axes.get_yticks(), names, rotation=0)
