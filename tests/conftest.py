@@ -41,10 +41,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """The same files; every network, selection and loss bit for bit."""
+    """The same files; every network, selection, cost, loss and picture bit for bit."""
     first, second = files(one), files(other)
     assert first.keys() == second.keys()
-    same = [name for name in first if name.endswith((".safetensors", ".npz", "trace.csv"))]
+    ends = (".safetensors", ".npz", "trace.csv", "cost.csv", ".png")
+    same = [name for name in first if name.endswith(ends)]
     assert len(same) >= 3
     assert [name for name in same if first[name] != second[name]] == []
 
