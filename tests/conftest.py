@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from labor_lib.__main__ import main
 from labor_lib.config import SMOKE, changed
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import STREETS14
@@ -38,6 +39,19 @@ def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its relative path; without a run's lock."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def accepted(*arguments) -> None:
+    """Run the command line in this process; it has to end with exit code 0."""
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def refused(capsys, *arguments) -> str:
+    """Run the command line, which ends with exit code 2; returns its one line on standard error."""
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labor: ")]
+    assert len(lines) == 1
+    return lines[0]
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import accepted, refused
 from scipy import stats
-from test_cli import accepted, refused
 
 from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError

@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import accepted
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 from test_metrics import miou_of
 
-from labor_lib.__main__ import main
 from labor_lib.config import SMOKE
 from labor_lib.errors import InputError
 from labor_lib.lab import report, viz
@@ -218,8 +218,8 @@ def smoke(tmp_path_factory):
     """A finished run of the smoke preset."""
     root = tmp_path_factory.mktemp("smoke")
     command = ["run", "--preset", "smoke", "--methods", "source_only,ppl,spl,supervised"]
-    folders = ["--data", str(root / "data"), "--out", str(root / "run")]
-    assert main([*command, *folders, "--device", "cpu", "--precision", "32-true"]) == 0
+    folders = ["--data", root / "data", "--out", root / "run"]
+    accepted(*command, *folders, "--device", "cpu", "--precision", "32-true")
     return root / "run"
 
 
