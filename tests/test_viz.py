@@ -161,37 +161,19 @@ def pixels_of(picture: np.ndarray, scale: int) -> np.ndarray:
     return picture[scale // 2 :: scale, scale // 2 :: scale]
 
 
-def where(*places) -> np.ndarray:
-    found = np.zeros((8, 16), bool)
-    found[tuple(zip(*places, strict=True))] = True
-    return found
-
-
-def test_layers_are_where_their_pixels_are():
-    picture = scene.paint(scene.dimmed(PHOTO), [scene.Tint(where((1, 4), (1, 5)))], width=320)
-    assert picture.shape == (160, 320, 3)
-    shown = pixels_of(picture, 20)
-    blue = (shown[..., 2] > shown[..., 0].astype(int) + 30).nonzero()
-    assert [one.tolist() for one in blue] == [[1, 1], [4, 5]]
-    assert (shown[0, 0] == round(0.55 * 200 + 25)).all()
-    yellow = pixels_of(scene.paint(PHOTO, [scene.Pixels(where((1, 5)))], 320), 20)
-    assert (yellow == scene.ASKED_COLOUR).all(axis=2).nonzero()[0].tolist() == [1]
-    striped = scene.paint(PHOTO, [scene.Stripes(where((2, 3)))], 320)
-    share = (striped == scene.ERROR_COLOUR).all(axis=2).reshape(8, 20, 16, 20).mean(axis=(1, 3))
-    assert share[2, 3] == pytest.approx(0.5, abs=0.02)
-    assert share.sum() == share[2, 3]
-    values = np.where(where((2, 3)), 0.3, np.nan)
+def test_heat_and_labels_are_where_their_pixels_are():
+    """test_widgets looks at the other layers."""
+    there = np.zeros((8, 16), bool)
+    there[2, 3] = True
+    values = np.where(there, 0.3, np.nan)
     heat = pixels_of(scene.paint(PHOTO, [scene.Heat(values, strength=0.8)], 320), 20)
     expected = 0.2 * 200 + 0.8 * 255 * np.array(matplotlib.colormaps["cividis"](0.3)[:3])
     np.testing.assert_allclose(heat[2, 3], expected, atol=1.5)
-    assert (heat[2, 4] == 200).all()
-    label = np.where(where((2, 3)), 4, IGNORE).astype(np.uint8)
+    assert (heat[~there] == 200).all()
+    label = np.where(there, 4, IGNORE).astype(np.uint8)
     shown = viz.label_overlay(PHOTO, label, STREETS14, strength=1.0)
     assert (shown[2, 3] == STREETS14.palette[4]).all()
     assert (shown[3, 2] == 200).all()
-    faded = scene.faded(PHOTO, where((3, 3)))
-    assert faded[3, 3, 0] == 200
-    assert faded[3, 4, 0] == 0.25 * 200 + 20
 
 
 def test_dots_and_rings_lie_at_column_and_row():
