@@ -11,7 +11,6 @@ from conftest import accepted, refused
 from labor_lib.annotation import annotator_name, open_annotator
 from labor_lib.annotation.noisy import FITTED, NoiseConfig, NoisyAnnotator, fit, surroundings
 from labor_lib.annotation.oracle import Oracle
-from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.errors import InputError
 from labor_lib.labels import STREETS14
 from labor_lib.selection.record import Selection
@@ -113,8 +112,8 @@ def test_a_segment_is_wrong_as_a_whole():
 
 @pytest.fixture
 def oracle(make_folder):
-    root = make_folder(count=3, native=(16, 32)).root
-    return Oracle(lambda: SegmentationFolder(root, "cityscapes", "train", STREETS14, (16, 32)))
+    folder = make_folder()
+    return Oracle(lambda: folder)
 
 
 @pytest.mark.parametrize("kind", ["point", "segment"])

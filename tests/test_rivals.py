@@ -111,21 +111,6 @@ def test_select_asks_the_images_that_aada_ranks_highest(
         assert len(seen) == calls
     found = [i for i, one in enumerate(asked.positions) if len(one)]
     assert found == sorted(np.argsort(expected)[-3:].tolist())
-
-
-def test_random_images_follow_their_seed(fabric, tiny, segmenter, make_folder):
-    target = make_folder(count=12, labels=False)
-
-    def draw(seed):
-        asked, _ = select(
-            fabric, segmenter, target, tiny,
-            rule="random_images", budget=128, taken=Selection.nothing(12, (16, 32)), seed=seed,
-        )  # fmt: skip
-        return [i for i, one in enumerate(asked.positions) if len(one)]
-
-    assert draw(1) == draw(1)
-    assert len(draw(1)) == 3
-    assert len({tuple(draw(seed)) for seed in range(5)}) > 1
     assert set(IMAGE_SCORES) == {m.rule for m in METHODS.values() if m.sees == "few"}
 
 
