@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from labor_lib.__main__ import main
 from labor_lib.config import SMOKE, changed
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.labels import STREETS14
@@ -40,11 +41,25 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
+def accepted(*arguments) -> None:
+    """Run the command line in this process; it has to end with exit code 0."""
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def refused(capsys, *arguments) -> str:
+    """Run the command line, which ends with exit code 2; returns its one line on standard error."""
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labor: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
 def assert_same_run(one: Path, other: Path) -> None:
-    """The same files; every network, selection and loss bit for bit."""
+    """The same files; every network, selection, cost, loss and picture bit for bit."""
     first, second = files(one), files(other)
     assert first.keys() == second.keys()
-    same = [name for name in first if name.endswith((".safetensors", ".npz", "trace.csv"))]
+    ends = (".safetensors", ".npz", "trace.csv", "cost.csv", ".png")
+    same = [name for name in first if name.endswith(ends)]
     assert len(same) >= 3
     assert [name for name in same if first[name] != second[name]] == []
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import Pictures, accepted, refused
 from scipy import stats
-from test_cli import accepted, refused
 
 from labor_lib.config import SMOKE, STREETS, RegionConfig
 from labor_lib.errors import InputError
@@ -334,18 +334,14 @@ def test_regions_by_walking(tolerance):
 def test_the_answers_choose_the_tolerance():
     """Stripes 10 apart in colour, of one class each: 4 and 8 are safe, 12 crosses a border."""
 
-    class Stripes:
-        def image(self, index):
-            columns = torch.arange(40) // 8 * 10
-            return columns.expand(3, 20, 40).byte()
-
+    folder = Pictures((torch.arange(40) // 8 * 10).expand(1, 3, 20, 40).byte())
     columns = np.arange(0, 800, 3)
     known = Selection((20, 40), [columns], [((columns % 40) // 8).astype(np.uint8)])
     settings = RegionConfig(tolerances=(4, 8, 12, 16), radius=6)
-    assert grown.choose_tolerance(Stripes(), known, settings) == (8, 1.0)
+    assert grown.choose_tolerance(folder, known, settings) == (8, 1.0)
     wrong = Selection((20, 40), [columns], [(columns % 2).astype(np.uint8)])
-    assert grown.choose_tolerance(Stripes(), wrong, settings)[0] == 0
-    labels = grown.filled_label(Stripes(), known, 8, 6, None, 0)
+    assert grown.choose_tolerance(folder, wrong, settings)[0] == 0
+    labels = grown.filled_label(folder, known, 8, 6, None, 0)
     truth = np.arange(40) // 8
     assert (labels != IGNORE).all()
     np.testing.assert_array_equal(labels % grown.GROWN, np.tile(truth, (20, 1)))

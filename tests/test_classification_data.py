@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import accepted
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from test_pins import write_ccsa
 
 from labor_lib import config as settings
-from labor_lib.__main__ import main
 from labor_lib.data import classification
 from labor_lib.drawn import digits
 from labor_lib.drawn import styles as drawing
@@ -366,15 +366,12 @@ def test_dann_on_mnistm_from_a_terminal(mnist, tmp_path, monkeypatch, capsys):
     config = settings.SHIFTS["mnistm"]
     short = replace(config.training, steps=2, batch_size=10)
     monkeypatch.setitem(settings.SHIFTS, "mnistm", replace(config, training=short))
-    command = ["family", "--shift", "mnistm", "--root", str(tmp_path), "--device", "cpu"]
-    command += ["--methods", "source_only,adabn,dann", "--out", str(tmp_path / "run")]
-    assert main(command) == 0
+    command = ["family", "--shift", "mnistm", "--root", tmp_path, "--device", "cpu"]
+    accepted(*command, "--methods", "source_only,adabn,dann", "--out", tmp_path / "run")
     assert "DANN" in capsys.readouterr().out
     run = ClassificationRun(tmp_path / "run")
     assert run.methods == ["source_only", "adabn", "dann"]
     assert len(run.problem(0, "", None).target_test) == 20
-    assert main([*command[:3], "--out", str(tmp_path / "other")]) == 2
-    assert "'mnistm' needs --root" in capsys.readouterr().err
 
 
 def test_missing_and_damaged_files_of_mnistm(mnist, tmp_path):

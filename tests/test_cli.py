@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import assert_same_run
+from conftest import accepted, assert_same_run, refused
 from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_segmentation import write as write_dataset
 
 from labor_lib import config as presets
-from labor_lib.__main__ import main
 from labor_lib.drawn.streets import write_streets
 from labor_lib.lab import segmentation
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
@@ -36,19 +35,6 @@ def command(*arguments) -> list[str]:
 
 def labor(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
-
-
-def accepted(*arguments) -> None:
-    """Run in this process; fails unless the exit code is 0."""
-    assert main([str(argument) for argument in arguments]) == 0
-
-
-def refused(capsys, *arguments) -> str:
-    """Run in this process; returns the one line on standard error of exit code 2."""
-    assert main([str(argument) for argument in arguments]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labor: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def smoke(data: Path, out: Path, *more) -> tuple:

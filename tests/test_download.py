@@ -9,8 +9,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import accepted, refused
 
-from labor_lib.__main__ import main
 from labor_lib.data import download
 from labor_lib.data.download import fetch
 from labor_lib.errors import InputError
@@ -62,7 +62,7 @@ def test_fetched_whole_and_only_once(server, monkeypatch, tmp_path, capsys):
     root = tmp_path / "data"
     place = root / "MNIST/raw/images"
     for _ in range(2):
-        assert main(["data", "mnist", "--root", str(root)]) == 0
+        accepted("data", "mnist", "--root", root)
         assert capsys.readouterr().out.strip() == str(place)
         assert place.read_bytes() == CONTENT
     assert names(root) == ["MNIST", "MNIST/raw", "MNIST/raw/images", "MNIST/raw/images.gz"]
@@ -82,8 +82,7 @@ def test_unknown_data_and_no_answer(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(download, "BSDS500", (NOBODY + "photographs.tgz", "0" * 64))
     monkeypatch.setattr(download, "CAMVID", NOBODY + "camvid")
     for name, place in (("bsds500", "the file there"), ("camvid", "the folders train, trainannot")):
-        assert main(["data", name, "--root", str(tmp_path / name)]) == 2
-        said = capsys.readouterr().err
+        said = refused(capsys, "data", name, "--root", tmp_path / name)
         assert "could not be fetched" in said
         assert f"or put {place}" in said
     assert not any(path.is_file() for path in tmp_path.rglob("*"))

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from conftest import accepted, refused
 from PIL import Image
 
-from labor_lib.__main__ import main
 from labor_lib.annotation.exchange import CANNOT_TELL, FORMATS, export_questions, import_answers
 from labor_lib.annotation.store import Store
 from labor_lib.errors import InputError
@@ -330,16 +330,14 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
 def test_commands(tmp_path, capsys):
     store = make(tmp_path, points=B_POINTS)
     out = tmp_path / "out.xml"
-    assert main(["export", str(store.path), "--format", "cvat", "--out", str(out)]) == 0
+    accepted("export", store.path, "--format", "cvat", "--out", out)
     assert capsys.readouterr().out.splitlines() == [
         "questions: 2", str(out), str(tmp_path / "out.labels.json")
     ]  # fmt: skip
     answer("cvat", out, {1: "car", 2: "road"})
-    more = ["--format", "cvat", "--annotator", "eve"]
-    assert main(["import", str(store.path), str(out), *more]) == 0
+    accepted("import", store.path, out, "--format", "cvat", "--annotator", "eve")
     assert "answers: 2" in capsys.readouterr().out
     assert store.answers()["annotator"].tolist() == ["eve", "eve"]
-    assert main(["import", str(store.path), str(tmp_path / "none.xml")]) == 2
-    assert "none.xml: No such file" in capsys.readouterr().err
-    assert main(["export", str(store.path), "--out", str(store.path)]) == 2
-    assert "is the store itself" in capsys.readouterr().err
+    missing = refused(capsys, "import", store.path, tmp_path / "none.xml")
+    assert "none.xml: No such file" in missing
+    assert "is the store itself" in refused(capsys, "export", store.path, "--out", store.path)

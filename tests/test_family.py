@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import assert_same_run
+from conftest import accepted, assert_same_run, refused
 from torch import nn
 
-from labor_lib.__main__ import main
 from labor_lib.config import CCSA_DIGITS, SHIFTS, STYLES, TEXTURED, Where, changed
 from labor_lib.data import classification
 from labor_lib.data.classification import Domain, Shift
@@ -303,7 +302,7 @@ def run(fabric, out, shift="textured", methods=("all",), seeds=(0,)):
 
 def test_every_method_runs_from_the_command_line(tmp_path, tiny_family, capsys):
     options = ["--methods", "all", "--seeds", "0-1", "--device", "cpu", "--precision", "32-true"]
-    assert main(["family", "--shift", "textured", *options, "--out", str(tmp_path)]) == 0
+    accepted("family", "--shift", "textured", *options, "--out", tmp_path)
     printed = capsys.readouterr().out
     assert "DANN" in printed
     assert "±" in printed
@@ -464,8 +463,5 @@ def test_ccsa_digits_report_what_the_test_set_has_seen(fabric, tmp_path, shared)
     ],
 )
 def test_bad_options_are_one_clear_line(options, message, tmp_path, tiny_family, capsys):
-    assert main(["family", "--out", str(tmp_path / "run"), *options]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    assert message in refused(capsys, "family", "--out", tmp_path / "run", *options)
     assert not (tmp_path / "run/seed0").exists()

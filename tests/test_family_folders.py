@@ -12,7 +12,6 @@ from PIL import Image
 from test_pins import write_images
 
 from labor_lib import config as settings_of
-from labor_lib.__main__ import main
 from labor_lib.config import ADAPTATION, Where, changed, configure
 from labor_lib.data.classification import Domain
 from labor_lib.errors import InputError
@@ -94,14 +93,6 @@ def test_lists_beside_the_domains_say_what_is_tested(root):
     assert problem.target_test.labels.tolist() == [0, 0, 1, 1]
     expected = np.array(Image.open(root / "photo/cat/04.png")).transpose(2, 0, 1)
     np.testing.assert_array_equal(problem.target_test.batch([0])[0], expected)
-
-
-def test_a_list_that_names_a_missing_image_stops_the_run(root, tmp_path, capsys):
-    write_lists(root, range(5), (5, 99))
-    command = ["family", "--shift", "folder", "--network", "small", "--root", str(root)]
-    command += ["--source", "art", "--target", "photo", "--out", str(tmp_path / "run")]
-    assert main(command) == 2
-    assert "99.png, which is missing" in capsys.readouterr().err
 
 
 def too_few(root):

@@ -31,8 +31,7 @@ from labor_lib.methods.registry import CLASSIFICATION, METHODS, resolve
 
 
 @pytest.fixture
-def playground() -> AlignmentPlayground:
-    shift = SmallShift(tuple("1479"), points(8, 0), points(5, 1, 0.9), points(30, 2, 0.9))
+def playground(shift) -> AlignmentPlayground:
     return AlignmentPlayground(shift)
 
 
@@ -165,7 +164,7 @@ def points(count: int, seed: int, move: float = 0.0) -> Points:
 
 @pytest.fixture
 def shift() -> SmallShift:
-    return SmallShift(tuple("abcd"), points(8, 0), points(7, 1, 0.7), points(20, 2, 0.7))
+    return SmallShift(tuple("1479"), points(8, 0), points(5, 1, 0.9), points(30, 2, 0.9))
 
 
 @pytest.mark.parametrize(("alpha", "margin"), [(0.0, 1.0), (0.25, 1.0), (0.5, 5.0), (1.0, 0.0)])

@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import accepted, refused
 
-from labor_lib.__main__ import main
 from labor_lib.annotation import annotator_name, open_annotator
 from labor_lib.annotation.noisy import FITTED, NoiseConfig, NoisyAnnotator, fit, surroundings
 from labor_lib.annotation.oracle import Oracle
-from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.errors import InputError
 from labor_lib.labels import STREETS14
 from labor_lib.selection.record import Selection
@@ -113,8 +112,8 @@ def test_a_segment_is_wrong_as_a_whole():
 
 @pytest.fixture
 def oracle(make_folder):
-    root = make_folder(count=3, native=(16, 32)).root
-    return Oracle(lambda: SegmentationFolder(root, "cityscapes", "train", STREETS14, (16, 32)))
+    folder = make_folder()
+    return Oracle(lambda: folder)
 
 
 @pytest.mark.parametrize("kind", ["point", "segment"])
@@ -196,13 +195,12 @@ def test_a_run_records_the_noise_and_keeps_to_it(tmp_path, capsys):
     assert NoiseConfig.load(tmp_path / "noise.json") == noise
     assert annotator_name(f"noisy:{tmp_path / 'noise.json'}", tmp_path) == "noisy"
     run = ["run", "--preset", "smoke", "--methods", "random_points", "--device", "cpu"]
-    run += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--stages", "1"]
+    run += ["--data", tmp_path / "data", "--out", tmp_path / "run", "--stages", "1"]
     run += ["--annotator", f"noisy:{tmp_path / 'noise.json'}"]
-    assert main(run) == 0
+    accepted(*run)
     record = json.loads((tmp_path / "run/config.json").read_text())
     assert record["annotator"] == "noisy"
     assert record["noise"] == noise.as_dict()
-    assert main(run) == 0  # the same again
+    accepted(*run)  # the same again
     replace(noise, base=0.1).save(tmp_path / "noise.json")
-    assert main(run) == 2
-    assert "noise.base was 0.3, is 0.1" in capsys.readouterr().err
+    assert "noise.base was 0.3, is 0.1" in refused(capsys, *run)

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import accepted, refused
 from PIL import Image
 
-from labor_lib.__main__ import main
 from labor_lib.config import CAMVID, CAMVID_DUSK, GTA5, SMOKE, changed, preset, with_network
 from labor_lib.data import download
 from labor_lib.data.segmentation import SegmentationFolder, evaluation_split
@@ -177,12 +177,12 @@ def test_photographs_from_a_terminal(tmp_path, capsys, monkeypatch):
         self_training=small.self_training,
     )
     monkeypatch.setitem(sys.modules["labor_lib.config"].PRESETS, "camvid-dusk", tiny)
-    command = ["run", "--preset", "camvid-dusk", "--target-root", str(root), "--stages", "1"]
+    command = ["run", "--preset", "camvid-dusk", "--target-root", root, "--stages", "1"]
     command += ["--methods", "dacs,ppl_teacher,random_points_target_only,dacs_averaged"]
-    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    accepted(*command, "--out", tmp_path / "run")
     shown = capsys.readouterr().out
     assert "LabOR PPL + teacher" in shown
-    assert main([*command, "--out", str(tmp_path / "bare"), "--no-imagenet"]) == 0
+    accepted(*command, "--out", tmp_path / "bare", "--no-imagenet")
     assert preset("camvid-dusk") is tiny
 
 
@@ -214,13 +214,13 @@ def published(monkeypatch, tmp_path):
 def test_camvid_is_fetched_whole(published, tmp_path, capsys):
     data = tmp_path / "in" / "data"
     for _ in range(2):
-        assert main(["data", "camvid", "--root", str(data)]) == 0
+        accepted("data", "camvid", "--root", data)
     assert sorted(p.name for p in data.iterdir()) == ["camvid"]
     got = {p.relative_to(data / "camvid"): p.read_bytes() for p in data.rglob("*.png")}
     assert got == {p.relative_to(published): p.read_bytes() for p in published.rglob("*.png")}
     (data / "camvid/val" / f"{DAY[0]}.png").write_bytes(b"other")
-    assert main(["data", "camvid", "--root", str(data)]) == 2
-    assert "val: not the 5 files that were published" in capsys.readouterr().err
+    line = refused(capsys, "data", "camvid", "--root", data)
+    assert "val: not the 5 files that were published" in line
     shutil.rmtree(data / "camvid/testannot")
     with pytest.raises(InputError, match="camvid"):
         download.fetch("camvid", data)

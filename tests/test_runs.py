@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_metrics import miou_of
 
 from labor_lib.config import SHIFTS, SMOKE, Where, changed
 from labor_lib.data.segmentation import joint_transform
@@ -124,29 +125,20 @@ def test_images_are_scored_with_the_model_before_or_after_a_stage(run):
     np.testing.assert_array_equal(after.probs, run.view("ppl", 0, 2, 3).probs)
     assert (after.probs != run.view("ppl", 0, 1, 3).probs).any()
     for view, stage in ((run.view("ppl", 0, 1, 3), 1), (after, 2)):
-        scores = []
-        for k in np.unique(view.truth[view.truth != 255]):
-            both = (view.prediction == k) & (view.truth == k)
-            either = ((view.prediction == k) & (view.truth != 255)) | (view.truth == k)
-            scores.append(both.sum() / either.sum())
         found = run.image_scores("ppl", 0, stage)
         assert len(found) == len(run.domains(0).target)
-        assert found[3] == pytest.approx(100 * np.mean(scores), abs=1.0)  # a batch beside an image
+        expected = miou_of([(view.truth, view.prediction)])
+        assert found[3] == pytest.approx(expected, abs=1.0)  # a batch beside an image
 
 
 def test_predictions_are_those_that_were_scored(run):
     """IoU of the stored predictions, by hand, is the table's."""
     folder = run.domains(0).evaluation
     predicted = run.predictions("random_pixels", 0, list(range(len(folder))))
-    truth = np.stack([folder.label(i).numpy() for i in range(len(folder))])
-    predicted, known = np.stack(predicted), truth != 255
-    scores = []
-    for k in np.unique(truth[known]):
-        both = ((predicted == k) & (truth == k)).sum()
-        scores.append(both / (((predicted == k) & known) | (truth == k)).sum())
+    pairs = [(folder.label(i).numpy(), guess) for i, guess in enumerate(predicted)]
     table = run.table
     scored = table[(table["method"] == "random_pixels") & (table["stage"] == 2)]["miou"].item()
-    assert 100 * np.mean(scores) == pytest.approx(scored, abs=0.5)  # float32 beside autocast
+    assert miou_of(pairs) == pytest.approx(scored, abs=0.5)  # float32 beside autocast
 
 
 def test_a_method_without_selector_has_no_mask_and_no_pair(run):

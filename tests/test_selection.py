@@ -291,28 +291,17 @@ def test_core_set_by_loops():
         assert RULES["core_set"](image).tolist() == sorted(chosen)
 
 
-def test_weak_points_are_one_a_class():
-    first, _, taken = random_case(23, images=1, absent=(2,))
-    seen = set()
-    for seed in range(300):
-        image = Candidates(first[0], first[0], 40, taken[0], generator(seed))
-        positions = RULES["weak_points"](image)
-        classes = first[0].argmax(dim=0).flatten()[positions].tolist()
-        assert sorted(classes) == [0, 1, 3, 4, 5]
-        seen |= set(positions.tolist())
-    assert len(seen) > 0.95 * (~taken).sum()  # any of its pixels
-
-
-def test_random_ppl_is_one_of_each_class_of_the_mask():
-    first, second, taken = random_case(25, images=1)
+@pytest.mark.parametrize("rule", ["weak_points", "ppl_random"])
+def test_one_random_pixel_of_each_class(rule):
+    first, second, taken = random_case(25, images=1, absent=(2,))
     image = Candidates(first[0], second[0], 40, taken[0])
+    classes, may = (first + second)[0].argmax(dim=0).flatten().numpy(), allowed(rule, image)
     seen = set()
     for seed in range(400):
-        positions = RULES["ppl_random"](replace(image, generator=generator(seed)))
-        assert len(positions) == len(RULES["ppl"](image))
-        assert len(set(image.predicted.flatten()[positions].tolist())) == len(positions)
+        positions = RULES[rule](replace(image, generator=generator(seed)))
+        assert sorted(classes[positions]) == np.unique(classes[may]).tolist()
         seen |= set(positions.tolist())
-    assert seen == set(image.mask.flatten().nonzero()[:, 0].tolist())  # any of its pixels
+    assert seen == set(may.tolist())  # any of its pixels
 
 
 def test_ppl_filled_by_loops():
@@ -348,14 +337,6 @@ def test_ppl_filled_by_loops():
         assert RULES["ppl_filled"](image).tolist() == sorted(expected[:budget])
     may = {p for p in mask if far(p, asked_before, 4) and far(p, void_before, 12)}
     assert set(RULES["spl_spaced"](image).tolist()) == may
-
-
-def test_spl_asks_the_whole_mask():
-    first, second, taken = random_case(7)
-    asked = ask("spl", first, second, 10_000, taken)
-    expected = disagreement(first, second, taken)
-    assert all(expected)
-    assert [positions.tolist() for positions in asked.positions] == expected
 
 
 def representative(first, second, taken, cap):
@@ -515,18 +496,20 @@ def test_select_covers_the_split_and_skips_what_was_asked(fabric, tiny, segmente
         assert len((found[0] | found[1]) & set(order)) >= 39
 
 
-def test_select_draws_from_its_seed(fabric, tiny, segmenter, target):
+@pytest.mark.parametrize("rule", ["random", "random_images"])
+def test_select_draws_from_its_seed(fabric, tiny, segmenter, target, rule):
     taken = Selection.nothing(12, (16, 32))
 
     def draw(seed):
         asked, masks = select(
-            fabric, segmenter, target, tiny, rule="random", budget=5, taken=taken, seed=seed
+            fabric, segmenter, target, tiny, rule=rule, budget=128, taken=taken, seed=seed
         )
         assert not any(masks[i].any() for i in range(12))  # one classifier never disagrees
         return [tuple(positions.tolist()) for positions in asked.positions]
 
     assert draw(1) == draw(1) != draw(2)
-    assert len(set(draw(1))) == 12  # no two images are asked the same places
+    # no two images are asked the same places; or three are asked wholly, the others not
+    assert len(set(draw(1))) == {"random": 12, "random_images": 2}[rule]
 
 
 def test_a_rule_may_ask_for_features(fabric, tiny, segmenter, target, monkeypatch):
@@ -594,16 +577,13 @@ def test_masks_are_where_the_classifiers_disagree(fabric, tiny, segmenter, targe
 
 
 def test_masks_of_any_size_come_back(tmp_path):
-    """Sizes that do not fill their last byte, and a damaged file."""
+    """Sizes that do not fill their last byte."""
     random = np.random.default_rng(0)
     drawn = random.random((5, 3, 7)) < 0.5
     masks = Masks((3, 7), np.packbits(drawn.reshape(5, 21), axis=1))
     masks.save(tmp_path / "masks.npz")
     loaded = Masks.load(tmp_path / "masks.npz")
     np.testing.assert_array_equal(np.stack([loaded[i] for i in range(5)]), drawn)
-    (tmp_path / "masks.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"masks\.npz: damaged"):
-        Masks.load(tmp_path / "masks.npz")
 
 
 def test_pseudo_labels_that_cannot_be(fabric, tiny, segmenter, target, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import accepted, assert_same_run, refused
 from PIL import Image
 
 from labor_lib.__main__ import main
@@ -334,18 +335,17 @@ def test_the_annotator_waits_and_measures(make, paths):
 
 
 def test_a_run_that_asks_people_equals_one_that_asks_the_oracle(tmp_path, capsys):
-    def run(out, *more) -> int:
+    def run(out, *more) -> list[str]:
         command = ["run", "--preset", "smoke", "--methods", "ppl,spl", "--stages", "2"]
-        paths = ["--data", str(tmp_path / "data"), "--out", str(out)]
-        return main([*command, *paths, *more])
+        return [*command, "--data", str(tmp_path / "data"), "--out", str(out), *more]
 
     oracle, person = tmp_path / "oracle", tmp_path / "person"
     path = person / "store.sqlite"
     people = "--annotator", f"store:{path}"
-    assert run(oracle) == 0
+    accepted(*run(oracle))
     oracle_of_run = Domains(preset("smoke"), Roots(tmp_path / "data"), 0).oracle
     chosen, waits = {}, 0
-    while (code := run(person, *people)) == 3:
+    while (code := main(run(person, *people))) == 3:
         assert (
             f"questions of {'ps'[waits // 2]}pl/seed0/stage{waits % 2 + 1}"
             in (capsys.readouterr().err.splitlines()[-1])
@@ -354,7 +354,7 @@ def test_a_run_that_asks_people_equals_one_that_asks_the_oracle(tmp_path, capsys
         if waits == 1:  # started again too early: nothing is chosen anew
             files = [*person.rglob("selector*"), *person.rglob("masks.npz")]
             chosen = {file: file.stat().st_mtime_ns for file in files}
-            assert run(person, *people) == 3
+            assert main(run(person, *people)) == 3
         store = Store(path)
         (name,) = store.progress().query("open > 0")["selection"]
         assert {q.kind for q in store.questions(name)} == {"segment" if "spl" in name else "point"}
@@ -363,19 +363,13 @@ def test_a_run_that_asks_people_equals_one_that_asks_the_oracle(tmp_path, capsys
     assert (code, waits) == (0, 4)
     assert len(chosen) == 3
     assert all(file.stat().st_mtime_ns == then for file, then in chosen.items())
-    for file in sorted(oracle.rglob("stage*/*")):
-        if file.name in ("segmenter.safetensors", "selection.npz", "cost.csv", "masks.npz"):
-            other = person / file.relative_to(oracle)
-            assert file.read_bytes() == other.read_bytes(), file
+    assert_same_run(oracle / "seed0", person / "seed0")
     assert json.loads((person / "config.json").read_text())["annotator"] == "store:store.sqlite"
-    capsys.readouterr()
-    assert run(person) == 2
-    assert "annotator was store:store.sqlite, is oracle" in capsys.readouterr().err
+    assert "annotator was store:store.sqlite, is oracle" in refused(capsys, *run(person))
     record = json.loads((oracle / "config.json").read_text())
     del record["annotator"]  # a run made before there were people
     (oracle / "config.json").write_text(json.dumps(record))
-    assert run(oracle, *people) == 2
-    assert "annotator was oracle" in capsys.readouterr().err
-    assert run(oracle) == 0
-    assert run(oracle, "--annotator", "nobody") == 2
-    assert "annotator 'nobody': choose oracle, noisy, noisy:PATH" in capsys.readouterr().err
+    assert "annotator was oracle" in refused(capsys, *run(oracle, *people))
+    accepted(*run(oracle))
+    line = refused(capsys, *run(oracle, "--annotator", "nobody"))
+    assert "annotator 'nobody': choose oracle, noisy, noisy:PATH" in line

@@ -6,6 +6,7 @@ the tests skip; with LABOR_BROWSER=must they fail instead. Screenshots go to tes
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -106,6 +107,20 @@ def _wait(server, url: str, log: Path) -> None:
         else:
             return
     raise RuntimeError(f"{url} does not answer: {log.read_text(encoding='utf-8')[-2000:]}")
+
+
+@contextmanager
+def served_by_make(*target: str):
+    """A target of the Makefile, which Voila serves, on another port: address, what make prints."""
+    made = subprocess.run(["make", "-n", *target], cwd=PROJECT, capture_output=True, text=True)
+    # inside `make test` other lines stand around the command (make[1]: Entering directory ...)
+    words = re.search(r"-m (voila .+)$", made.stdout, re.MULTILINE)[1].split()
+    port = free_port()
+    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in words]
+    assert f"--port={port}" in command
+    assert "--Voila.ip=127.0.0.1" in command  # on this machine alone
+    with serving([*command, "--no-browser"], f"http://127.0.0.1:{port}/static/") as url:
+        yield url.removesuffix("static/"), made.stdout
 
 
 def free_port() -> int:

@@ -128,7 +128,8 @@ def tick(view: Locator, label: str) -> None:
     view.get_by_label(label, exact=True).click()
 
 
-def step_slider(view: Locator, key: str = "ArrowRight") -> None:
-    handle = view.locator(".noUi-handle").first
+def step_slider(view: Locator, key: str = "ArrowRight", which: int = 0) -> None:
+    """A key on a slider. which: of the view's sliders."""
+    handle = view.locator(".noUi-handle").nth(which)
     handle.focus()
     handle.press(key)

@@ -1,13 +1,11 @@
 """The sheet of questions in Chromium: mouse alone, keyboard alone, and once as `make annotate`."""
 
 import os
-import re
-import subprocess
 
 import numpy as np
 import pytest
 from asking import PIECE, SIZE, make_store
-from browser.conftest import PROJECT, free_port, serving
+from browser.conftest import served_by_make
 from browser.sheet import open_sheet
 from playwright.sync_api import expect
 
@@ -124,17 +122,12 @@ def test_an_answer_that_is_not_saved_comes_back(sheet, store, monkeypatch):
 
 def test_make_annotate(page, store):
     """The Makefile's command on another port: a click and a key land in the store."""
-    make = ["make", "-n", "annotate", f"FOLDER={store.path.parent}", "ANNOTATOR=ann"]
-    said = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True).stdout
-    told = re.search(r"-m (voila .+)$", said, re.MULTILINE)[1].split()
-    assert "--Voila.ip=127.0.0.1" in told
-    assert 'LABOR_FOLDER="$folder" LABOR_ANNOTATOR="ann"' in said
-    port = free_port()
-    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in told]
+    target = "annotate", f"FOLDER={store.path.parent}", "ANNOTATOR=ann"
     os.environ["LABOR_FOLDER"], os.environ["LABOR_ANNOTATOR"] = str(store.path.parent), "ann"
     try:
-        with serving([*command, "--no-browser"], f"http://127.0.0.1:{port}/static/") as url:
-            page.goto(url.removesuffix("static/"), timeout=240_000)
+        with served_by_make(*target) as (url, said):
+            assert 'LABOR_FOLDER="$folder" LABOR_ANNOTATOR="ann"' in said
+            page.goto(url, timeout=240_000)
             page.locator(".labor-annotate-near").wait_for(timeout=240_000)
             press(page, "road")
             page.keyboard.press("Enter")

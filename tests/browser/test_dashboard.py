@@ -1,10 +1,7 @@
 """The dashboard of `make dashboard` in a browser: a page without code whose controls work."""
 
-import re
-import subprocess
-
 import pytest
-from browser.conftest import PROJECT, free_port, serving
+from browser.conftest import PROJECT, served_by_make
 from browser.driving import changed, choose_another, dropdown, press, tick, wait_for_view
 
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
@@ -12,19 +9,10 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="session")
 def dashboard():
-    """The Makefile's command on another port: its address."""
-    printed = subprocess.run(
-        ["make", "-n", "dashboard"], cwd=PROJECT, capture_output=True, text=True
-    )
-    # inside `make test` other lines stand around the command (make[1]: Entering directory ...)
-    words = re.search(r"-m (voila .+)$", printed.stdout, re.MULTILINE)[1].split()
-    port = free_port()
-    command = [re.sub(r"^--port=\d+$", f"--port={port}", word) for word in words]
-    assert f"--port={port}" in command
-    assert "--Voila.ip=127.0.0.1" in command  # on this machine alone
+    """The Makefile's dashboard: its address."""
     assert "--ServerApp.ip=127.0.0.1" in MAKEFILE
-    with serving([*command, "--no-browser"], f"http://127.0.0.1:{port}/static/") as url:
-        yield url.removesuffix("static/")
+    with served_by_make("dashboard") as (url, _):
+        yield url
 
 
 def test_dashboard(page, dashboard):
