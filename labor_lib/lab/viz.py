@@ -421,7 +421,7 @@ def selector_curves(history: pd.DataFrame) -> Figure:
     panels = {
         "mask_share": "mask, % of pixels",
         "loss5": "loss 5 (pseudo labels)",
-        "loss6": "loss 6 (agreement)",
+        "loss6": "loss 6 (minus the discrepancy)",
     }
     methods = _in_order(history["method"])
     figure = figure_of(WIDTH, 2.2 * len(methods) + 0.7)
