@@ -47,11 +47,8 @@ def notebooks() -> list[Path]:
 def opening_card(source: str, measured: pd.DataFrame, name: str) -> str:
     """An opening card with the measured minutes and megabytes filled in."""
     memory = measured.loc[measured["notebook"] == name, "megabytes"].max()
-    megabytes = "not measured" if pd.isna(memory) else f"{round(memory, -2):.0f}"
-    texts = {
-        "Minutes": minutes(measured, name),
-        "Megabytes": f"{megabytes} of memory; nothing is downloaded",
-    }
+    used = "memory not measured" if pd.isna(memory) else f"{round(memory, -2):.0f} of memory"
+    texts = {"Minutes": minutes(measured, name), "Megabytes": f"{used}; nothing is downloaded"}
     for label, text in texts.items():
         source = re.sub(rf"(?m)^\| \*\*{label}\*\* \|.*$", f"| **{label}** | {text} |", source)
     return source
