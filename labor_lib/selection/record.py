@@ -129,6 +129,7 @@ class Masks:
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """The arrays as a compressed .npz file, which is there whole or not at all."""
     from labor_lib.runtime import writing  # which imports torch: a store of answers does without
 
     with writing(path) as temporary, temporary.open("wb") as file:
