@@ -37,7 +37,7 @@ def test_method_chooser(page, lab):
         ("How many source domains", "several", "SagNet"),
         (images, "many", "DANN"),
         ("What is predicted", "a class for each pixel", "AdaptSegNet, then IAST"),
-        (labels, "none, but a person can be asked", "LabOR PPL"),
+        (labels, "none, but a person can be asked", "spaced margin beside PPL"),
         ("person name", "2 % of its pixels", "LabOR SPL"),
         ("Which classes", "some of the source's", "none here: partial adaptation"),
     ):
