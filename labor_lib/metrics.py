@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from labor_lib.config import Config, TrainingConfig
 from labor_lib.data.segmentation import SegmentationFolder
 from labor_lib.errors import InputError
-from labor_lib.labels import IGNORE, SYNTHIA13_NAMES
+from labor_lib.labels import IGNORE, SYNTHIA13_NAMES, SYNTHIA16
 from labor_lib.nets.deeplab import upsample
 from labor_lib.train import image_batches, prepare
 
@@ -77,7 +77,7 @@ def mious(confusions: np.ndarray) -> np.ndarray:
 def summary(scores: Scores) -> dict[str, float]:
     """miou, and for SYNTHIA's 16 classes also miou_16 and miou_13."""
     row = {"miou": scores.mean()}
-    if len(scores.iou) == 16:
+    if tuple(scores.iou) == SYNTHIA16.names:
         row |= {"miou_16": scores.mean(), "miou_13": scores.mean(SYNTHIA13_NAMES)}
     return row
 

@@ -345,6 +345,7 @@ def classification_batches(
     target,
     *,
     pairs=None,
+    target_labels: bool = True,
     steps: int,
     seed: int,
 ) -> Callable[[int], Iterator[Batch]]:
@@ -352,6 +353,7 @@ def classification_batches(
 
     sources, target: `Domain`s; no source, or None, where the method uses none. With `pairs` (see
     `methods.ccsa.Pairs`) the target images are those that the source images have pairs with.
+    target_labels: whether the method may see them.
     """
 
     def numbers(domain, start: int, *name) -> Iterator[Tensor]:
@@ -381,7 +383,8 @@ def classification_batches(
             if target is not None:
                 images = target.batch(wanted)
                 batch.target_images = prepare(images, training, fabric.device, augment=True)
-                batch.target_labels = target.labels[wanted].to(fabric.device)
+                if target_labels:
+                    batch.target_labels = target.labels[wanted].to(fabric.device)
             yield batch
 
     return from_step

@@ -62,7 +62,8 @@ def test_bad_entries(strategy, budget, unit, message):
 
 
 def test_budgets_have_to_fit_the_image():
-    for budget, unit in ((2, "points"), (32 * 64 + 1, "points"), (0.01, "percent")):
+    few = (2, "points"), (0.5, "points"), (0.5, "seconds"), (0.01, "percent")
+    for budget, unit in (*few, (32 * 64 + 1, "points")):
         with pytest.raises(InputError, match="at least one for each of the 3 stages"):
             arena.entries(["margin"], [budget], unit, SMOKE)
     assert [m.points for m in arena.entries(["margin", "random"], [40, 3], "points", SMOKE)] == [

@@ -130,6 +130,22 @@ def test_photographs_are_unpacked_and_nothing_else(server, monkeypatch, tmp_path
     assert [name for name in names(tmp_path) if "evil" in name] == []
 
 
+def test_unpacked_photographs_need_no_archive(server, monkeypatch, tmp_path):
+    offer_archive(server, monkeypatch, {})
+    (tmp_path / "bsds500" / "train").mkdir(parents=True)
+    assert fetch("bsds500", tmp_path) == [tmp_path / "bsds500"]
+    assert server[2] == []
+
+
+def test_a_page_in_place_of_the_camvid_archive(server, monkeypatch, tmp_path):
+    """What a captive portal or a proxy answers."""
+    (server[1] / "camvid").write_text("<html>Please log in</html>")
+    monkeypatch.setattr(download, "CAMVID", server[0] + "camvid")
+    with pytest.raises(InputError, match=r"camvid: gave no whole ZIP archive .*or put the folders"):
+        fetch("camvid", tmp_path / "data")
+    assert names(tmp_path / "data") == []
+
+
 def test_an_archive_that_leads_outside_is_refused(server, monkeypatch, tmp_path):
     offer_archive(server, monkeypatch, {f"{IMAGES}/../../../../../evil.jpg": b"e"})
     with pytest.raises(tarfile.OutsideDestinationError):

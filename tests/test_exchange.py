@@ -312,6 +312,14 @@ def test_a_segment_of_which_little_is_labelled_is_refused(tmp_path):
         brought(store, "cvat", text)
 
 
+def test_the_seconds_of_a_stroke_over_two_questions_count_once(tmp_path):
+    store = make(tmp_path, points=B_POINTS)
+    again = Selection(SIZE, [np.empty(0, np.int64), np.array([1 * SIZE[1] + 1])])
+    store.ask(again, "ppl/seed0/stage2", images=NAMES)  # the pixel of question 1, once more
+    assert brought(store, "label-studio", label_studio(POINT, lead_time=6.0)) == (2, 0)
+    assert store.answers()["seconds"].tolist() == [3.0, 3.0]
+
+
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
     store = make(tmp_path, points=B_POINTS)
     text = label_studio(keypoint(28.0, 52.0), POINT, POINT)

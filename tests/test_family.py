@@ -224,6 +224,19 @@ def test_methods_of_a_seed_see_the_same_images():
         assert (numbers_of(batch.source_images)[6:] < 8).all()
 
 
+@pytest.mark.parametrize("name", ["dann", "joint", "target"])
+def test_who_may_see_images_alone_gets_no_target_labels(fabric, name):
+    problem, config, seen = adaptation_problem(), changed(TEXTURED, training={"batch_size": 4}), []
+
+    def step(fabric, nets, opts, batch, cfg):
+        seen.append(batch.target_labels)
+        return {}
+
+    method = replace(CLASSIFICATION[name], step=step)
+    lab.train_classifier(fabric, {}, {}, method, problem, config, steps=1, seed=0)
+    assert (seen[0] is None) == (method.sees == "images")
+
+
 def test_ccsa_batches_hold_all_pairs_of_their_source_images():
     problem = adaptation_problem()
     labels = problem.sources[0].labels, problem.few.labels

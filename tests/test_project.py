@@ -129,6 +129,7 @@ def agreement(folder, store, out):
     assert f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)" in out
     results = pd.read_csv(folder / "results.csv")
     assert results["held_out"].iloc[-1] == len(held)
+    assert results["void_share"].isna().all(), "what is kept aside is not void"
     assert "miou" not in results
 
 

@@ -313,6 +313,21 @@ def test_a_table_is_replaced_and_stays(tmp_path, page):
     assert page.read_bytes().decode() == first
 
 
+@pytest.mark.parametrize("annotator", ["store:/home/jane/a.sqlite", "noisy:/home/jane/a.json"])
+def test_another_annotators_table_has_a_place_of_its_own(annotator, page, tmp_path):
+    """And no folder of a person is in it."""
+    command = f"python -m labor_lib run --annotator {annotator} --target /home/jane '--out=/a b/c'"
+    out = folder_with(tmp_path / "run", rows(), command=command, annotator=annotator)
+    kind = annotator.partition(":")[0]
+    name = {"store": "smoke-people", "noisy": "smoke-noisy"}[kind]
+    with pytest.raises(InputError, match=f"<!-- results:{name} -->"):
+        report.write_table(out, page)
+    page.write_text(page.read_text().replace("results:smoke ", f"results:{name} "))
+    report.write_table(out, page)
+    made = f"run --annotator {kind}:FOLDER --target FOLDER --out=FOLDER`"
+    assert made in page.read_text()
+
+
 def test_the_short_table_and_the_pictures(run, page, tmp_path):
     readme, pictures = tmp_path / "README.md", tmp_path / "pictures"
     readme.write_text(SHORT)

@@ -13,7 +13,7 @@ from test_metrics import miou_of
 from labor_lib.config import SHIFTS, SMOKE, Where, changed
 from labor_lib.data.segmentation import joint_transform
 from labor_lib.errors import InputError
-from labor_lib.lab import runs
+from labor_lib.lab import pipeline, runs
 from labor_lib.lab.classification import ClassificationPhases
 from labor_lib.lab.scene import Scene
 from labor_lib.lab.segmentation import Roots, SegmentationPhases
@@ -110,6 +110,24 @@ def test_a_run_folder_of_the_first_version_opens_and_goes_on(project, tmp_path):
     table = phases.run(resolve(["ppl", "adaptsegnet"]), [0])
     assert set(table["method"]) == {"source_only", "adaptsegnet", "ppl", "random_pixels"}
     assert (folder / "seed0/ppl/stage2/phase.json").read_bytes() == kept
+
+
+def test_what_other_settings_began_is_begun_anew(tmp_path):
+    """Nothing is finished here: a checkpoint of other settings must not be continued."""
+    record = {"settings": {"points": 40}, "command": "", "versions": {}, "images": {}}
+    begun = [tmp_path / name / "source" / "unfinished.pt" for name in ("seed0", "seed0 (copy)")]
+    for path in begun:
+        path.parent.mkdir(parents=True)
+        path.write_text("half")
+    for points, kept in ((40, True), (40, True), (12, False)):
+        pipeline.write_record(tmp_path, record | {"settings": {"points": points}})
+        assert [path.exists() for path in begun] == [kept, True]
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "phase.json").write_text("{}")
+    with pytest.raises(InputError, match=r"settings\.points was 12, is 40; restore them"):
+        pipeline.write_record(tmp_path, record)
+    with pytest.raises(InputError, match="unit was None, is points"):  # an arena in a run's folder
+        pipeline.write_record(tmp_path, record | {"unit": "points"})
 
 
 def test_pair_disagrees_where_the_stored_mask_says(run):
@@ -215,6 +233,10 @@ def test_finished_runs_are_those_with_a_finished_method(home, tmp_path, monkeypa
     table.write_text("\n".join(begun), encoding="utf-8")
     (tmp_path / "runs" / "damaged" / "results.csv").write_text("", encoding="utf-8")
     assert [run.folder.name for run in runs.finished_runs()] == ["streets"]
+    monkeypatch.setenv("LABOR_RUN", str(table.parent))
+    with pytest.raises(InputError, match=r"LABOR_RUN: .*begun: no method has finished yet"):
+        runs.open_run("ppl")
+    assert "begun" in repr(runs.SegmentationRun(table.parent))
 
 
 def test_open_run_of_photographs(home, monkeypatch, capsys):

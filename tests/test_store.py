@@ -160,7 +160,7 @@ def test_the_majority_of_several_annotators(make):
 
 
 def test_held_out_answers_are_marked_and_not_trained_on(make):
-    store = make(points=100, held_out=0.2, seed=1)
+    store = make(points=100, held_out=0.2)
     fill(store, NAME, truth)
     table = store.answers()
     assert table["held_out"].sum() == 60 == store.progress()["held_out"].sum()
@@ -263,6 +263,7 @@ BAD = {  # message: what is done to a store with open points
     "has no class 3; give 0 to 2": lambda s, _: s.answer(1, "ann", 3),
     "class 7": lambda s, _: s.answer(1, "ann", 0, parts=[(s.question(1).positions, 7)]),
     "pixel that nobody asked": lambda s, _: s.answer(1, "ann", 0, parts=[(AWAY, 0)]),
+    r"b\\udce9.png': rename it": lambda s, path: s.add_images(["b"], [path / "b\udce9.png"]),
     "in another part": lambda s, _: s.answer(1, "ann", 0, parts=[(s.question(1).positions, 0)] * 2),
     "no question 99": lambda s, _: s.answer(99, "ann", 0),
     "give a name": lambda s, _: s.answer(1, " ", 0),

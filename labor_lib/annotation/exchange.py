@@ -23,7 +23,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -389,6 +389,8 @@ class _Answers:
         hits = [one for one in questions if _answered(one, found, mask).any()]
         if not hits:
             raise InputError(f"image '{image}': {_astray(found, questions)}")
+        if found.seconds is not None:  # of one act, however many questions it answers
+            found = replace(found, seconds=found.seconds / len(hits))
         for question in hits:
             self._label(question, _answered(question, found, mask), found)
         if mask is not None:

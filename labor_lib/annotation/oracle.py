@@ -1,4 +1,4 @@
-"""The oracle: the only way to a label of the target's training split.
+"""The oracle: the only way in which a training gets labels of the target's training split.
 
 It stands for a person. It reads the label file of an image when it is asked about that image, and
 answers for the asked pixels alone.

@@ -255,13 +255,17 @@ class Store:
     def add_images(self, names: Sequence[str], paths: Sequence[Path]) -> None:
         """Remember images: their files, SHA-256 and native size. Known ones may have moved.
 
-        Raises InputError for a file that is gone or no picture, and where a name is known with
-        another content.
+        Raises InputError for a file that is gone or no picture, for a name that is no UTF-8, and
+        where a name is known with another content.
         """
         with self.together():
             known = dict(self._all("SELECT name, sha256 FROM image"))
             for name, path in zip(names, paths, strict=True):
                 path = Path(path).resolve()
+                try:
+                    f"{name}{path}".encode()
+                except UnicodeEncodeError:
+                    raise InputError(f"{str(path)!a}: rename it; its name is no UTF-8") from None
                 digest = self._hash(name, path, known.get(name))
                 self._db.execute(
                     "INSERT INTO image (name, path, sha256, height, width) VALUES (?, ?, ?, ?, ?) "
@@ -318,14 +322,14 @@ class Store:
         images: Sequence[str],
         guesses: Sequence[np.ndarray] | None = None,
         held_out: float = 0.0,
-        seed: int = 0,
     ) -> None:
         """Add the questions of a selection, in the order of its images.
 
         name: such as "ppl/seed0/stage1". images: names, one for each image of the selection.
         guesses: the model's classes, aligned with the selection's positions. held_out: share of
-        the questions that is kept aside, drawn with `seed`. The same questions again change
-        nothing. Raises InputError for others under the same name and images that were not added.
+        the questions that is kept aside, drawn at random from `name`. The same questions again
+        change nothing. Raises InputError for others under the same name and for images that were
+        not added.
         """
         digest = _digest(selection, kind, images)
         with self.together():
@@ -347,7 +351,8 @@ class Store:
                 classes = guesses[place] if guesses is not None else IGNORE
                 for piece, guess in _pieces(positions, selection.size, kind, classes):
                     rows.append((numbers[image], place, _runs(piece), guess))
-            generator, count = np.random.default_rng(seed), round(held_out * len(rows))
+            generator = np.random.default_rng(list(name.encode()))
+            count = round(held_out * len(rows))
             aside = set(generator.choice(len(rows), count, replace=False).tolist())
             number = self._db.execute(
                 "INSERT INTO selection (name, stage, kind, height, width, images, digest) "

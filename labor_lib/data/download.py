@@ -12,6 +12,7 @@ import re
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pooch
@@ -66,7 +67,8 @@ def fetch(name: str, root: str | Path) -> list[Path]:
         return unpacked
     if name == "bsds500":
         url, known = BSDS500
-        return [_photographs(_retrieve([url], known, root), root / "bsds500")]
+        folder = root / "bsds500"
+        return [folder if folder.is_dir() else _photographs(_retrieve([url], known, root), folder)]
     if name == "camvid":
         return [_camvid(root / "camvid")]
     raise InputError(
@@ -97,14 +99,13 @@ def _retrieve(
 def _photographs(archive: Path, folder: Path) -> Path:
     """BSDS500's photographs unpacked to folder/{train,val,test}; nothing else of the archive is."""
     inside = "BSR/BSDS500/data/images"
-    if not folder.is_dir():
-        with (
-            tempfile.TemporaryDirectory(prefix=".bsds500.", dir=folder.parent) as part,
-            tarfile.open(archive) as tar,
-        ):
-            wanted = [m for m in tar if m.isreg() and m.name.startswith(f"{inside}/")]
-            tar.extractall(part, [m for m in wanted if m.name.endswith(".jpg")], filter="data")
-            Path(part, inside).replace(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix=".bsds500.", dir=folder.parent) as part,
+        tarfile.open(archive) as tar,
+    ):
+        wanted = [m for m in tar if m.isreg() and m.name.startswith(f"{inside}/")]
+        tar.extractall(part, [m for m in wanted if m.name.endswith(".jpg")], filter="data")
+        Path(part, inside).replace(folder)
     return folder
 
 
@@ -118,13 +119,18 @@ def _camvid(folder: Path) -> Path:
         by_hand = f"the folders {', '.join(CAMVID_FILES)} of the SegNet tutorial into {folder}"
         archive = _retrieve([CAMVID], None, Path(part), by_hand)
         place = Path(part, "images")
-        with zipfile.ZipFile(archive) as packed:
-            for name in packed.namelist():
-                found = re.fullmatch(r"[^/]+/CamVid/(\w+)/(\w+\.png)", name)
-                if found and found[1] in CAMVID_FILES:
-                    target = place.joinpath(*found.groups())
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(packed.read(name))
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                for name in packed.namelist():
+                    found = re.fullmatch(r"[^/]+/CamVid/(\w+)/(\w+\.png)", name)
+                    if found and found[1] in CAMVID_FILES:
+                        target = place.joinpath(*found.groups())
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        target.write_bytes(packed.read(name))
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # such as a proxy's page
+            raise InputError(
+                f"{CAMVID}: gave no whole ZIP archive ({error}); run again, or put {by_hand}"
+            ) from None
         _check_camvid(place)
         place.replace(folder)
     return folder

@@ -73,7 +73,7 @@ def entries(names: list[str], budgets: list[float], unit: str, config) -> list:
     for budget in sorted(budgets):
         for name in names:
             method = arena_method(name, budget, unit)
-            asked = method.points or method.pixels * height * width
+            asked = method.pixels * height * width if method.points is None else method.points
             if not config.budget.stages <= asked <= height * width:
                 raise InputError(
                     f"a budget of {budget:g} {unit} is {asked:.0f} pixels: give at least one for "
@@ -172,11 +172,11 @@ def area_under_curve(table: pd.DataFrame) -> pd.DataFrame:
     return found.reindex([name for name in strategies() if name in found.index])
 
 
-def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def paired_differences(scores: pd.DataFrame) -> pd.DataFrame:
     """Every strategy minus every other, seed by seed, corrected for the number of pairs.
 
     scores: a row a seed, a column a strategy (`wide`). Returns a row a pair: first, second, mean,
-    low, high (Student's t at a level that holds for all pairs together, Bonferroni), p (paired t
+    low, high (95 %, Student's t, for all pairs together: Bonferroni), p (paired t
     test, Holm), seeds. Interval and p are NaN where a pair has one seed.
     """
     rows, pairs = [], list(combinations(scores, 2))
@@ -184,7 +184,7 @@ def paired_differences(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFram
         gaps = (scores[first] - scores[second]).dropna()
         mean, half, p = gaps.mean(), np.nan, np.nan
         if len(gaps) > 1:
-            quantile = stats.t.ppf(1 - (1 - level) / (2 * len(pairs)), len(gaps) - 1)
+            quantile = stats.t.ppf(1 - 0.05 / (2 * len(pairs)), len(gaps) - 1)
             half = quantile * gaps.sem()
             p = stats.ttest_1samp(gaps, 0).pvalue if gaps.std() > 0 else float(mean == 0)
         rows.append((first, second, mean, mean - half, mean + half, p, len(gaps)))
@@ -227,20 +227,19 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def image_bootstrap(
-    first: np.ndarray, second: np.ndarray, draws: int = 2000, level: float = 0.95, seed: int = 0
+    first: np.ndarray, second: np.ndarray, draws: int = 2000
 ) -> tuple[float, float, float]:
     """The difference of two mIoU in one seed, and how far it depends on which images are scored.
 
     first, second: N x C x C confusions of the same images. Returns the difference in percentage
-    points, and its interval over `draws` resamples of the images (percentile bootstrap).
+    points, and its 95 % interval over `draws` resamples of the images (percentile bootstrap).
     """
-    images, generator = len(first), np.random.default_rng(seed)
+    images, generator = len(first), np.random.default_rng(0)
     weights = generator.multinomial(images, np.full(images, 1 / images), draws)
     weights = np.concatenate([np.ones((1, images), int), weights])  # the images themselves first
     counts = (np.tensordot(weights, one, 1) for one in (first, second))
     gaps = np.subtract(*map(mious, counts))
-    tail = 100 * (1 - level) / 2
-    return float(gaps[0]), *np.percentile(gaps[1:], [tail, 100 - tail]).tolist()
+    return float(gaps[0]), *np.percentile(gaps[1:], [2.5, 97.5]).tolist()
 
 
 def confusions(out: Path, method: str, seed: int, stage: int) -> np.ndarray:

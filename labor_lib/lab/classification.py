@@ -231,7 +231,7 @@ def train_classifier(
         method.step,
         classification_batches(
             fabric, training, problem.sources if method.source else (), of_target,
-            pairs=pairs, steps=steps, seed=seed,
+            pairs=pairs, target_labels=method.sees != "images", steps=steps, seed=seed,
         ),
         getattr(config, method.settings) if method.settings else None,
         steps=steps,

@@ -10,6 +10,8 @@ phases; what they have in common is here.
 """
 
 import hashlib
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import closing
@@ -124,7 +126,7 @@ class Phases:
 def images_digest(paths: list[Path], sizes: bool = True) -> str:
     """What identifies images: a digest of their files' names and, unless drawn, sizes."""
     texts = [f"{path.name} {path.stat().st_size if sizes else ''}" for path in paths]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    return hashlib.sha256(os.fsencode("\n".join(texts))).hexdigest()[:12]
 
 
 def lock(out: Path) -> AcquireReturnProxy:
@@ -195,11 +197,16 @@ def read_record(out: Path) -> dict:
 def write_record(out: Path, now: dict) -> None:
     """Write config.json, or compare with the one there; raises InputError where a setting differs.
 
-    A folder without a finished phase takes the new settings. A command that adds to results follows
-    those that began them (`a && b`), unless the first is not known (version 1).
+    A folder without a finished phase takes the new settings; what others began there is removed,
+    so that no training continues with settings that it was not begun with. A command that adds to
+    results follows those that began them (`a && b`), unless the first is not known (version 1).
     """
     path = out / "config.json"
-    if not any(next(folder.rglob("phase.json"), None) for folder in seed_folders(out).values()):
+    folders = seed_folders(out).values()
+    if not any(next(folder.rglob("phase.json"), None) for folder in folders):
+        if path.exists() and changed_settings(read_record(out), now):
+            for folder in folders:
+                shutil.rmtree(folder)
         write_json(path, now)
         return
     if not path.exists():
@@ -207,15 +214,7 @@ def write_record(out: Path, now: dict) -> None:
             f"{path}: missing, but {out} holds results; restore it, or pass another --out"
         )
     then = read_record(out)
-    free = {"version", "command", "versions", "data_root", "scored_on"}
-    if "images" in then:  # the same images may lie elsewhere
-        free |= {"root", "source_root", "target_root"}
-    fixed = {key: value for key, value in now.items() if key not in free}
-    images = now.get("images", {})
-    # a setting that only one of the two versions has is no difference; an image is
-    changed = differences(then, fixed) or differences(
-        then.get("images", images), images, "images.", strict=True
-    )
+    changed = changed_settings(then, now)
     if changed:
         raise InputError(
             f"{out} holds results made with other settings: {changed}; "
@@ -232,6 +231,22 @@ def write_record(out: Path, now: dict) -> None:
         new["command"] = " && ".join([*commands, now["command"]])
     if new != then:
         write_json(path, new | {"version": VERSION})
+
+
+def changed_settings(then: dict, now: dict) -> str:
+    """How the settings and images of two records differ, as `differences` says it."""
+    free = {"version", "command", "versions", "data_root", "scored_on"}
+    if "images" in then:  # the same images may lie elsewhere
+        free |= {"root", "source_root", "target_root"}
+    fixed = {key: value for key, value in now.items() if key not in free}
+    images = now.get("images", {})
+    # a setting that only one of the two versions has is no difference; an image is, and a budget's
+    # unit, which an arena has
+    return (
+        differences({"unit": then.get("unit")}, {"unit": now.get("unit")})
+        or differences(then, fixed)
+        or differences(then.get("images", images), images, "images.", strict=True)
+    )
 
 
 def differences(then: dict, now: dict, prefix: str = "", strict: bool = False) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from labor_lib.annotation import read_annotator
 from labor_lib.annotation.cost import acts
 from labor_lib.errors import InputError
 from labor_lib.lab import arena, viz
@@ -36,12 +37,18 @@ SCORES = {"miou": "mIoU", "miou_16": "mIoU, 16 classes", "miou_13": "mIoU, 13 cl
 FOLDERS = ("--root", "--source-root", "--target-root", "--data", "--out")  # options of a command
 SHORT = ("source_only", "iast", "random_points", "margin_points", "ppl", "spl", "supervised")
 COMPARED = {  # paired differences: each method with its rivals, where a run has both
-    "ppl": ("random_points",),
+    "random_points": ("random_points_target_only",),
+    "ppl": ("random_points", "supervised"),
+    "ppl_teacher": ("ppl",),
     "margin_points": ("ppl",),
     "spl_sampled_0.5": ("random_pixels_0.5",),
     "spl": ("random_pixels", "supervised"),
     "spl_sampled": ("random_pixels", "supervised", "supervised_target", "supervised_x4"),
+    "spl_sampled_x2": ("supervised_x2",),
+    "spl_teacher": ("spl_sampled",),
+    "supervised": ("supervised_target_only",),
     "adaptsegnet": ("adabn",),
+    "dacs": ("adabn", "source_only"),
     "iast": ("adaptsegnet",),
     "dann": ("adabn", "source_only"),
     "joint": ("finetune",),
@@ -426,7 +433,8 @@ def _segmentation_body(run: SegmentationRun) -> tuple[str, str]:
     spread = "one seed" if len(run.seeds) == 1 else "mean ± standard deviation over seeds"
     table = markdown_table(summarise(run.table, _native_pixels(run)))
     paired = paired_table(_by_seed(last_stage(run.table), "miou"), METHODS)
-    end = "" if run.record["annotator"] == "oracle" else "-noisy"
+    kind, _ = read_annotator(run.record["annotator"])
+    end = {"oracle": "", "noisy": "-noisy", "store": "-people"}[kind]
     return run.config.preset + end, _body(table, f"Last stage, {spread}", paired, run.record)
 
 
@@ -493,6 +501,7 @@ def _made_with(record: dict) -> str:
         words = shlex.split(re.sub(r"(?<= )(--[a-z-]+)=", r"\1 ", record["command"]))
         folders = {i + 1 for i, word in enumerate(words) if word in FOLDERS}
         words = ["FOLDER" if i in folders else word for i, word in enumerate(words)]
+        words = [re.sub(r"^(store:|noisy:|--[a-z-]+=)?.*[/\\].*$", r"\1FOLDER", w) for w in words]
         made = f"; made with `{' '.join(words)}`"
     return f"{made} ({record.get('device', '?')}, {record.get('precision', '?')})"
 

@@ -120,7 +120,7 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Finished in the first seed, in the registry's order."""
-        return self.methods_of(self.seeds[0])
+        return self.methods_of(self.seeds[0]) if self.seeds else []
 
     def methods_of(self, seed: int) -> list[str]:
         """Finished in this seed, in the registry's order."""
@@ -534,6 +534,9 @@ def open_shift(
 
 
 def _opened(run: Run) -> Run:
+    """Say which run it is; raises InputError where nothing is finished."""
+    if not run.seeds:
+        raise InputError(f"{run.folder}: no method has finished yet; wait for it, or open another")
     size = "small run" if run.small else "run"
     methods, seeds = ", ".join(run.methods), ", ".join(map(str, run.seeds))
     print(f"Opened the {size} '{run.folder.name}': {methods}; seeds {seeds}.")

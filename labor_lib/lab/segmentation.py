@@ -121,10 +121,10 @@ class Domains:
             root, layout, split, classes_of(data), size, labels=labels, cache=data.cache
         )
 
-    @cached_property
+    @property
     def labelled_target(self) -> SegmentationFolder:
         """The target's training images with their labels: to look at, never to train on."""
-        return self._open("target", "train")
+        return self.oracle.folder
 
     def check(self) -> None:
         """Decode every file once, or where files are not kept in memory some of each split, so that
@@ -416,8 +416,9 @@ class SegmentationPhases(Phases):
         now = Selection.load(questions, known)
         known = known.merge(now)
         said = np.concatenate(now.answers)
-        counts = {"asked": len(said) / len(now), "void": int((said == IGNORE).sum()) / len(now)}
-        record = _means(costs) | counts | read_json(folder / "asked.json")
+        record = _means(costs) | read_json(folder / "asked.json") | {"asked": len(said) / len(now)}
+        if not config.budget.held_out:  # else what is kept aside looks like void
+            record |= {"void": int((said == IGNORE).sum()) / len(now)}
         if not method.fill:
             return known.labels, record
         tolerance, pseudo = 0.0, None
@@ -580,5 +581,5 @@ def paid_by_person(phases: list[dict], kind: str) -> dict[str, float]:
         **{f"{name}_per_image": total[name] for name in COUNTS},
         "seconds_per_image": least + total["seconds"],
         "most_seconds_per_image": most + total["seconds"],
-        "void_share": total["void"] / total["asked"] if total["asked"] else np.nan,
+        "void_share": paid["void"].sum(skipna=False) / total["asked"] if total["asked"] else np.nan,
     }

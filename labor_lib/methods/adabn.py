@@ -1,7 +1,8 @@
 """AdaBN: the target's BatchNorm statistics in the place of the source's; nothing is trained.
 
-Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", 2017. Every method here
-but source only ends with this step, so that AdaBN is the control for all of them.
+Li et al., "Revisiting Batch Normalization for Practical Domain Adaptation", 2017. Every
+method of segmentation but source only ends with this step, and so does DANN: AdaBN is their
+control.
 """
 
 from collections.abc import Iterable

@@ -46,10 +46,10 @@ def update_thresholds(
 def pseudo_labels(probs: Tensor, thresholds: np.ndarray) -> Tensor:
     """The predicted class where its confidence reaches the class threshold, else 255.
 
-    probs: B x C x H x W -> B x H x W, uint8.
+    probs: B x C x H x W -> B x H x W, uint8, on the CPU: Apple's GPUs have no float64.
     """
-    confidence, predicted = probs.max(dim=1)
-    limit = torch.as_tensor(thresholds, device=probs.device)[predicted]
+    confidence, predicted = (part.cpu() for part in probs.max(dim=1))
+    limit = torch.as_tensor(thresholds)[predicted]
     labels = predicted.to(torch.uint8)
     labels[confidence < limit] = IGNORE
     return labels

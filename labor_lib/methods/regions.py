@@ -110,9 +110,10 @@ def _pixels(folder: SegmentationFolder, index: int) -> np.ndarray:
 def choose_tolerance(
     folder: SegmentationFolder, known: Selection, settings: RegionConfig
 ) -> tuple[float, float]:
-    """The largest tolerance whose held-back agreement reaches `purity`, and that agreement.
+    """The last tolerance whose held-back agreement reaches `purity`, and that agreement.
 
-    (0, NaN) where none does: then answers are not spread.
+    They are tried in their order until one fails, or covers no held-back point. (0, NaN) where the
+    first does: then answers are not spread.
     """
     best = (0.0, float("nan"))
     for tolerance in settings.tolerances:
