@@ -94,7 +94,7 @@ class FakeRun:
         return [name for name in self.methods if METHODS[name].asks]
 
     def title(self, text):
-        return f"{text} (small preset)" if self.small else text
+        return f"{text} (small run)" if self.small else text
 
     def domains(self, seed):
         return SimpleNamespace(target=Folder(count=4), evaluation=Folder(count=7))
