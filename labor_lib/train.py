@@ -84,8 +84,8 @@ def train(
     batches: from the number of a step, the batches from there on. settings: handed to every step.
     rate: the learning-rate factor of a step. after_step: called with the number of steps done and
     the losses so far. The state is saved to `checkpoint` every `checkpoint_steps`; training
-    continues from there and ends with the same numbers (with 16-mixed with similar ones: the scale of
-    its gradients is not saved).
+    continues from there and ends with the same numbers (with 16-mixed with similar ones: the
+    scale of its gradients is not saved).
     """
     for net in nets.values():
         net.to(fabric.device)
