@@ -313,10 +313,12 @@ def test_a_table_is_replaced_and_stays(tmp_path, page):
     assert page.read_bytes().decode() == first
 
 
-@pytest.mark.parametrize("annotator", ["store:/home/jane/a.sqlite", "noisy:/home/jane/a.json"])
+@pytest.mark.parametrize("annotator", ["store:/elsewhere/a.sqlite", "noisy:/elsewhere/a.json"])
 def test_another_annotators_table_has_a_place_of_its_own(annotator, page, tmp_path):
     """And no folder of a person is in it."""
-    command = f"python -m labor_lib run --annotator {annotator} --target /home/jane '--out=/a b/c'"
+    command = (
+        f"python -m labor_lib run --annotator {annotator} --target /elsewhere '--out=/my data'"
+    )
     out = folder_with(tmp_path / "run", rows(), command=command, annotator=annotator)
     kind = annotator.partition(":")[0]
     name = {"store": "smoke-people", "noisy": "smoke-noisy"}[kind]

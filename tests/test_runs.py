@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +129,11 @@ def test_what_other_settings_began_is_begun_anew(tmp_path):
         pipeline.write_record(tmp_path, record)
     with pytest.raises(InputError, match="unit was None, is points"):  # an arena in a run's folder
         pipeline.write_record(tmp_path, record | {"unit": "points"})
+
+
+def test_images_whose_names_are_no_utf8_are_told_apart():
+    first, second = (pipeline.images_digest([Path(n)], sizes=False) for n in ("\udce9", "\udcea"))
+    assert first != second
 
 
 def test_pair_disagrees_where_the_stored_mask_says(run):
